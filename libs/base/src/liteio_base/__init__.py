@@ -1,0 +1,1 @@
+"""Ids, byte spans, clocks, deadlines, limits and check(): what every other part stands on."""

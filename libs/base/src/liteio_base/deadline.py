@@ -1,0 +1,29 @@
+"""`Deadline`: the latest moment at which an answer is still of use. Every call that leaves the process takes one."""
+
+from dataclasses import dataclass
+
+from liteio_base.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock of one process. Between processes the seconds left travel, never the moment."""
+
+    at: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, seconds: float, clock: Clock) -> "Deadline":
+        return cls(clock.monotonic() + seconds, clock)
+
+    def seconds_left(self) -> float:
+        """Seconds until the deadline, 0.0 when it has passed."""
+        return max(0.0, self.at - self.clock.monotonic())
+
+    @property
+    def has_passed(self) -> bool:
+        return self.clock.monotonic() >= self.at
+
+    def sooner(self, seconds: float) -> "Deadline":
+        """This deadline, or `seconds` from now, whichever comes first."""
+        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock)

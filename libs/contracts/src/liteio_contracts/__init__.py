@@ -1,0 +1,1 @@
+"""The seams: StorageAPI, LockAPI, ObjectLayer, their value types and errors; the bus messages."""

@@ -1,0 +1,1 @@
+"""LocalDrive and RemoteDrive, and the drive protocol between them."""

@@ -1,0 +1,1 @@
+"""Reed-Solomon codec, keyed HighwayHash of shard blocks, quorum arithmetic."""

@@ -1,0 +1,1 @@
+"""What is stored: object records, format.json, shard footers; encode, decode, migrate."""

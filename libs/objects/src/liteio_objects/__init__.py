@@ -1,0 +1,1 @@
+"""The ObjectLayer over any StorageAPI: commit, read, settle, list, multipart, heal."""

@@ -1,0 +1,1 @@
+"""Settings, logs, process supervision and the `liteio` command."""

@@ -1,0 +1,1 @@
+"""Test doubles and contract suites: imported by tests only."""

@@ -1,0 +1,1 @@
+"""The stateless S3 front door."""

@@ -1,0 +1,1 @@
+"""Serves the drives of its host over HTTP/2."""
