@@ -1,0 +1,28 @@
+"""LockAPI: writers of one key take turns. Correctness never rests on it: the compare-and-set in the drives does."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from liteio_base.deadline import Deadline
+
+
+class LockTimeout(Exception):
+    """The lock could not be had before the deadline."""
+
+
+class Lease(Protocol):
+    """A lock that is held."""
+
+    @property
+    def is_held(self) -> bool:
+        """False from the moment that others may hold it: the holder stops itself."""
+
+
+class LockAPI(Protocol):
+    """Mutual exclusion by name, for writers only; readers take none."""
+
+    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AbstractAsyncContextManager[Lease]:
+        """Hold all of `names` (taken in sorted order, so that two callers never wait for each other). Raises
+        LockTimeout.
+        """

@@ -1,0 +1,351 @@
+"""StorageAPI: one drive, near or far. The value types here cross the wire between gateway and storage node as msgpack.
+
+A drive holds, for each key: *rows* (records, newest first), *unsettled marks* on rows not yet confirmed, *tombstones*,
+and *fences* (versions it has promised to refuse). docs/protocols/commit.md says how drives are weighed; a drive only
+executes the transactions below, each all or nothing and durable when it answers.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId, DataId, DriveId, Generation, HybridTime, VersionId
+from liteio_formats.record import Kind, Space
+
+
+class KeyName(NamedTuple):
+    """A key in one space of one bucket. Sorts as drives sort."""
+
+    space: Space
+    bucket_id: BucketId
+    key: bytes
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row or tombstone as a drive holds it. `digest` is the encoded record's own
+    (liteio_formats.record.digest_of)."""
+
+    version_id: VersionId
+    created: HybridTime
+    time: HybridTime
+    kind: Kind
+    is_settled: bool
+    digest: bytes
+    encoded: bytes
+    payload: bytes | None = None  # this drive's shard of an inline object, when it was asked for
+    payload_hash: bytes = b""  # liteio_erasure.bitrot hash of that shard, as stored
+
+    @property
+    def is_tombstone(self) -> bool:
+        return self.kind is Kind.TOMBSTONE
+
+
+class Fence(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A promise to refuse the record of `version_id` committed at `time`."""
+
+    version_id: VersionId
+    time: HybridTime
+
+
+class KeyQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What to read of a key.
+
+    version_ids None: the *head*: rows newest created first, down to and including the first settled row whose `created`
+    is below `below`, and every unsettled tombstone. This is what a healthy read needs, and one seek.
+    version_ids given: those *registers* whole: all rows, tombstones (settled too) and fences of exactly these versions.
+    """
+
+    name: KeyName
+    version_ids: tuple[VersionId, ...] | None = None
+    below: HybridTime = HybridTime(2**63 - 1)
+    wants_payload: bool = False
+
+
+class KeyAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """A drive's answer about a key, from one moment. `head_time`: the newest created or tombstone time it holds of the
+    key in any version, 0 when it holds nothing."""
+
+    generation: Generation
+    is_authoritative: bool
+    head_time: HybridTime
+    entries: tuple[Entry, ...] = ()
+    fences: tuple[Fence, ...] = ()
+
+
+class CasScope(IntEnum):
+    """What must not be newer than the base: anything of the key, or only the rows and tombstones of the version."""
+
+    KEY = 0
+    VERSION = 1
+
+
+class RowCommit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record to add. A TOMBSTONE is added to the tombstones and hides its version at once (rows go at confirm)."""
+
+    encoded: bytes
+    scope: CasScope = CasScope.KEY
+    base: HybridTime = HybridTime(0)
+    shard_index: int = 0
+    payload: bytes | None = None
+    payload_hash: bytes = b""
+
+
+class Commit(msgspec.Struct, frozen=True, array_like=True):
+    """Rows to add in one transaction, all or none.
+
+    generation: the drive's own as the writer read it; None when settling (nothing was promised about it).
+    bucket_number: the configuration the writer acted on; None when settling. The drive refuses (StaleBucket) when it
+    holds a newer one, does not know the bucket, or the bucket is closing. Never checked for Space.BUCKET.
+    requires: a key whose newest row must be a VALUE (a part's upload that is OPEN), else RequirementMissing.
+    lifts_fences: PROTOCOL R7: the version was seen committed, so a fence against it is void and removed.
+    already held rows are a yes. A data id that a row names must have been staged on this drive with the length that the
+    record implies, else ShardMissing and nothing is written (checked inside the transaction; not for inline rows).
+    events: outbox payloads, kept until `outbox_done`.
+    """
+
+    rows: tuple[RowCommit, ...]
+    generation: Generation | None = None
+    bucket_number: int | None = None
+    requires: KeyName | None = None
+    lifts_fences: bool = False
+    events: tuple[bytes, ...] = ()
+
+
+class VersionRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record: this version id of this key, committed at this time."""
+
+    name: KeyName
+    version_id: VersionId
+    time: HybridTime
+
+
+class FenceRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """PROTOCOL R1: do you hold it? If not, refuse it from now on. `named_generation`: this drive's generation as the
+    version's record names it ("" for none): a drive that is not authoritative fences only if that is its own or
+    none."""
+
+    ref: VersionRef
+    base: HybridTime
+    named_generation: Generation
+
+
+class FenceAnswer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """is_held: the drive holds the row (not fenced). is_fenced: it does not, may vouch for that, and will refuse it."""
+
+    is_held: bool
+    is_fenced: bool
+
+
+class ShardRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One drive's shard of one part."""
+
+    data_id: DataId
+    part_number: int
+    shard_index: int
+
+
+class ShardFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a shard file says of itself in its footer."""
+
+    ref: ShardRef
+    k: int
+    m: int
+    part_size_bytes: int
+    hashes: tuple[bytes, ...]  # one a block
+
+
+class ListMode(IntEnum):
+    LATEST = 0  # one item a key, delete markers passed by
+    VERSIONS = 1  # one item a row
+
+
+class ListQuery(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One page of one space of a bucket, in key order (VERSIONS: newest created first within a key).
+
+    Begins at keys ≥ prefix and > `after` (or ≥ `after` when `is_after_inclusive`). In VERSIONS mode `after_created` and
+    `after_version_id` name the row of key `after` behind which to go on; None skips the rest of that key.
+    """
+
+    space: Space
+    bucket_id: BucketId
+    mode: ListMode = ListMode.LATEST
+    prefix: bytes = b""
+    after: bytes = b""
+    is_after_inclusive: bool = False
+    after_created: HybridTime | None = None
+    after_version_id: VersionId = VersionId("")
+    delimiter: bytes = b""
+    limit: int = 1000
+
+
+class ListItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A key's head (LATEST), a row (VERSIONS), or a common prefix.
+
+    entry None with is_prefix False: the drive holds something unsettled for `key` that decides: ask all drives.
+    is_ambiguous: the key holds unsettled rows or tombstones besides `entry`. In VERSIONS mode a key with unsettled
+    tombstones is ambiguous on every one of its items.
+    For a prefix, `key` is the prefix and `entry` the head of the first live key under it (payload never included).
+    """
+
+    key: bytes
+    is_prefix: bool = False
+    entry: Entry | None = None
+    is_ambiguous: bool = False
+
+
+class ListPage(msgspec.Struct, frozen=True, array_like=True):
+    """`is_truncated`: there may be more behind the last item. An untruncated page is whole up to the
+    end of the prefix."""
+
+    generation: Generation
+    is_authoritative: bool
+    items: tuple[ListItem, ...]
+    is_truncated: bool
+
+
+class BucketUsage(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Exact at every commit, of this drive's rows: live objects (keys whose newest row is a VALUE), all VALUE rows,
+    delete
+    markers, and the sum of the VALUE rows' object sizes in bytes (not shard sizes)."""
+
+    objects: int = 0
+    versions: int = 0
+    delete_markers: int = 0
+    size_bytes: int = 0
+    unsettled: int = 0
+
+
+class DriveState(StrEnum):
+    ONLINE = "online"
+    READ_ONLY = "read-only"
+    FULL = "full"
+    SLOW = "slow"
+    CORRUPT = "corrupt"
+    OFFLINE = "offline"
+
+
+class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    drive_id: DriveId
+    slot: int
+    state: DriveState
+    reason: str = ""
+    generation: Generation
+    is_authoritative: bool
+    total_bytes: int = 0
+    free_bytes: int = 0
+    unsettled: int = 0
+    outbox: int = 0
+
+
+class OutboxRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    number: int
+    queued_ns: int
+    payload: bytes
+
+
+class ShardWriter(Protocol):
+    """A shard file being written. Nothing names it until a commit does; `close` makes it durable, `abort` removes it.
+    One of the two is always called. Left behind by a crash it is garbage and collected."""
+
+    async def write(self, shards: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        """Append the shards of the next blocks with their hashes. Returns when more may be sent (bounded buffering)."""
+
+    async def close(self, facts_k: int, facts_m: int, part_size_bytes: int) -> None:
+        """Write the footer, sync data and directory entry. Raises DriveUnavailable."""
+
+    async def abort(self) -> None:
+        """Give up; never raises for a drive in trouble."""
+
+
+class ShardReader(Protocol):
+    """An open shard. The file may be unlinked meanwhile; the descriptor keeps the bytes."""
+
+    @property
+    def hashes(self) -> Sequence[bytes]:
+        """The stored hash of each block asked for, in order. The caller verifies: once, where the bytes are decoded."""
+
+    async def read(self, count: int) -> Sequence[bytes]:
+        """The shards of the next `count` blocks, fewer at the end of the span. Raises ShardCorrupt when the file is
+        short.
+        """
+
+    async def close(self) -> None: ...
+
+
+class StorageAPI(Protocol):
+    """One drive. Callers never learn whether it is local or one hop away.
+
+    Every method may raise DriveUnavailable. A drive that can not be asked is never the same as one that holds nothing.
+    """
+
+    @property
+    def drive_id(self) -> DriveId: ...
+
+    @property
+    def slot(self) -> int:
+        """The drive's place in its set, which records' `order` and `generations` count by."""
+
+    @property
+    def is_likely_slow(self) -> bool:
+        """A hint from what was seen lately (marked slow or offline): ask others first, wait for it last."""
+
+    async def status(self, *, deadline: Deadline) -> DriveStatus: ...
+
+    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+        """Raises RecordCorrupt when the index is damaged there."""
+
+    async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage: ...
+
+    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
+        """Durable when it returns. Raises CommitRefused (nothing written), ShardMissing, or
+        DriveUnavailable (unknown)."""
+
+    async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
+        """PROTOCOL R8, for each ref whose row is held here: clear unsettled marks of that version id up to its time,
+        delete
+        rows and tombstones of the version id older than it, and, for a tombstone, the version's rows; delete fences of
+        the version id whose base is below its time. Settling an UPLOAD that is COMPLETED or tombstoned also deletes its
+        PART rows; of a BUCKET tombstone, everything that is left of the bucket. Not synced on its own, may be lost."""
+
+    async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer: ...
+
+    async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
+        """Delete a row found dead. A row whose unsettled mark is gone is kept."""
+
+    async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
+        """Raises DriveFull. `size_hint` is the expected shard file's bytes, 0 when unknown."""
+
+    async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
+        """Open and check the footer. Raises ShardMissing, ShardCorrupt (a footer that is damaged or
+        another shard's)."""
+
+    async def shard_facts(self, ref: ShardRef, *, verify: bool, deadline: Deadline) -> ShardFacts:
+        """The footer; with `verify`, every block was read and hashed. Raises ShardMissing, ShardCorrupt."""
+
+    async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
+        """Distinct keys of all spaces and buckets with rows or tombstones, in order, behind `after`: for census and
+        rebuild.
+        """
+
+    async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
+        """Every version id of which this drive holds a row, a tombstone or a fence."""
+
+    async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
+        """Records whose mark was set before `older_than_ns` on this drive's wall clock, oldest first."""
+
+    async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]: ...
+
+    async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None: ...
+
+    async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage: ...
+
+    async def collect_garbage(self, *, deadline: Deadline) -> int:
+        """Remove staged and unnamed shard files older than the grace, expired tombstones and fences. Returns how many
+        files.
+        Does nothing while the drive is not authoritative."""
+
+    async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
+        """The rebuild of the drive with this generation is done. Raises GenerationChanged."""
