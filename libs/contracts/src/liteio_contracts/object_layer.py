@@ -79,6 +79,7 @@ class ObjectInfo:
     tags: str = ""
     checksum: StoredChecksum | None = None
     parts: tuple[PartInfo, ...] = ()
+    is_versioned: bool = False  # the bucket's versioning was ever set: S3 then names the null version too
 
 
 @dataclass(frozen=True, slots=True)
