@@ -1,0 +1,30 @@
+"""The request's headers, read once into a mapping that the parsers of this package take."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from liteio_s3.errors import INVALID_REQUEST, REQUEST_HEADER_SECTION_TOO_LARGE, S3Failure
+from liteio_s3.limits import HEADER_SECTION_BYTES_MAX
+
+Headers = Mapping[str, str]  # names in lower case; values decoded as Latin-1, which loses no byte
+
+INTERNAL_PREFIX: Final = "x-liteio-"  # what parts of the store tell one another; never a client's to say
+_LINE_OVERHEAD_BYTES: Final = 4  # ": " and the line's end
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers as ASGI has them (names in lower case), repeated ones joined by a comma as HTTP says.
+
+    Raises: S3Failure with RequestHeaderSectionTooLarge above 8 KiB, InvalidRequest for an internal header.
+    """
+    headers: dict[str, str] = {}
+    size_bytes = 0
+    for raw_name, raw_value in raw:
+        size_bytes += len(raw_name) + len(raw_value) + _LINE_OVERHEAD_BYTES
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if size_bytes > HEADER_SECTION_BYTES_MAX:
+        raise S3Failure(REQUEST_HEADER_SECTION_TOO_LARGE, fields={"MaxSizeAllowed": str(HEADER_SECTION_BYTES_MAX)})
+    if any(name.startswith(INTERNAL_PREFIX) for name in headers):
+        raise S3Failure(INVALID_REQUEST, f"Headers whose names begin with {INTERNAL_PREFIX} are not a client's to send")
+    return headers

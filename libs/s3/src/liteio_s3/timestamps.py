@@ -1,0 +1,40 @@
+"""Times as S3 writes and reads them. Inside they are integers: nanoseconds since 1970."""
+
+from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
+from typing import Final
+
+from liteio_s3.limits import HTTP_DATE_CHARACTERS_MAX
+
+_NANOSECONDS: Final = 1_000_000_000
+_DAY_SECONDS: Final = 86_400
+
+
+def iso_timestamp(time_ns: int) -> str:
+    """`2006-01-02T15:04:05.000Z`: whole seconds, as S3 writes them, so that LIST and Last-Modified agree."""
+    days, seconds = divmod(time_ns // _NANOSECONDS, _DAY_SECONDS)
+    hours, seconds = divmod(seconds, 3600)
+    return f"{_date(days)}T{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}.000Z"
+
+
+def http_date(time_ns: int) -> str:
+    """`Mon, 02 Jan 2006 15:04:05 GMT`, for Last-Modified."""
+    return formatdate(time_ns // _NANOSECONDS, usegmt=True)
+
+
+def parse_http_date(text: str) -> int | None:
+    """Seconds since 1970, or None for what is not a date: conditions with bad dates are ignored (RFC 9110, 13.1.3)."""
+    if len(text) > HTTP_DATE_CHARACTERS_MAX:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _date(days: int) -> str:
+    """Objects of a page share few days, and the calendar is the slow part."""
+    return datetime.fromtimestamp(days * _DAY_SECONDS, UTC).strftime("%Y-%m-%d")

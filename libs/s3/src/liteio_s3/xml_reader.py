@@ -1,0 +1,90 @@
+"""Reading XML bodies, within bounds: no document type, no entities, no network, no huge trees, a size limit first.
+
+A body is judged by its caller's schema: `leaves` and `nested` refuse elements that the caller does not name, so a
+condition of a newer client is answered with MalformedXML and never silently skipped.
+"""
+
+from collections.abc import Set
+from typing import Any, Final
+
+from lxml import etree
+
+from liteio_s3.errors import MALFORMED_XML, MISSING_REQUEST_BODY, S3Error, S3Failure
+from liteio_s3.limits import XML_BODY_BYTES_MAX
+from liteio_s3.xml_writer import S3_NAMESPACE
+
+Element = Any  # lxml's element; lxml carries no types
+
+# Older documents of AWS name the second one, and some clients still send it. Many send none.
+_NAMESPACES: Final = frozenset({"", S3_NAMESPACE, "http://doc.s3.amazonaws.com/2006-03-01"})
+
+
+def read_document(
+    body: bytes, root: str, *, bytes_max: int = XML_BODY_BYTES_MAX, fault: S3Error = MALFORMED_XML
+) -> Element:
+    """The root element of `body`, which must be called `root`.
+
+    Raises: S3Failure with MissingRequestBodyError for an empty body, else with `fault`. Cost: linear in `bytes_max`.
+    """
+    if not body:
+        raise S3Failure(MISSING_REQUEST_BODY)
+    # Without a document type there are no entities to expand and no files to fetch. The parser is told that the bytes
+    # are UTF-8, so that another encoding cannot hide one from this search.
+    if len(body) > bytes_max or b"<!DOCTYPE" in body:
+        raise S3Failure(fault)
+    try:
+        element = etree.fromstring(body, _new_parser())
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise S3Failure(fault) from error
+    namespace, _, name = element.tag.rpartition("}")
+    if name != root or namespace.lstrip("{") not in _NAMESPACES:
+        raise S3Failure(fault)
+    return element
+
+
+def name_of(element: Element) -> str:
+    """The element's name without its namespace."""
+    return str(element.tag.rpartition("}")[2])
+
+
+def leaves(parent: Element, names: Set[str], *, fault: S3Error = MALFORMED_XML) -> dict[str, str]:
+    """The texts of the children of `parent`: each of `names` at most once, nothing else, nothing nested in them."""
+    found: dict[str, str] = {}
+    for child in parent:
+        name = child.tag.rpartition("}")[2]
+        if name not in names or name in found or len(child):
+            raise S3Failure(fault)
+        found[name] = child.text or ""
+    return found
+
+
+def nested(parent: Element, names: Set[str], *, fault: S3Error = MALFORMED_XML) -> dict[str, Element]:
+    """The children of `parent` themselves: each of `names` at most once, nothing else."""
+    found: dict[str, Element] = {}
+    for child in parent:
+        name = name_of(child)
+        if name not in names or name in found:
+            raise S3Failure(fault)
+        found[name] = child
+    return found
+
+
+def repeated(parent: Element, name: str, *, count_max: int, fault: S3Error = MALFORMED_XML) -> list[Element]:
+    """The children of `parent`, all of which must be called `name`, at most `count_max` of them."""
+    children = list(parent)
+    if len(children) > count_max or any(name_of(child) != name for child in children):
+        raise S3Failure(fault)
+    return children
+
+
+def _new_parser() -> Any:
+    """A parser for one document; one that is shared would serialise threads behind its lock."""
+    return etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
