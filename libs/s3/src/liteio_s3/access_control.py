@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from liteio_s3.errors import INVALID_ARGUMENT, MALFORMED_ACL, NOT_IMPLEMENTED, S3Failure
-from liteio_s3.xml_reader import Element, leaves, name_of, nested, read_document, repeated
+from liteio_s3.xml_reader import Element, leaves, name_of, nested, read_document
 
 ACL_HEADER: Final = "x-amz-acl"
 _GRANTS_MAX: Final = 100  # S3: "An ACL can have up to 100 grants"
@@ -54,7 +54,9 @@ def parse_access_control(body: bytes) -> AccessControl:
     if len(parts) != 2:
         raise S3Failure(MALFORMED_ACL)
     owner = leaves(parts["Owner"], {"ID", "DisplayName"}, fault=MALFORMED_ACL)
-    grants = repeated(parts["AccessControlList"], "Grant", count_max=_GRANTS_MAX, fault=MALFORMED_ACL)
+    grants = list(parts["AccessControlList"])
+    if len(grants) > _GRANTS_MAX or any(name_of(grant) != "Grant" for grant in grants):
+        raise S3Failure(MALFORMED_ACL)
     return AccessControl(owner.get("ID", ""), tuple(_grant(grant) for grant in grants))
 
 
@@ -79,7 +81,7 @@ def check_acl_headers(headers: Mapping[str, str]) -> None:
 
 def _grant(element: Element) -> Grant:
     parts = nested(element, {"Grantee", "Permission"}, fault=MALFORMED_ACL)
-    if len(parts) != 2 or any(name_of(child) not in _GRANTEE_PARTS for child in parts["Grantee"]):
+    if len(parts) != 2:
         raise S3Failure(MALFORMED_ACL)
     grantee = leaves(parts["Grantee"], _GRANTEE_PARTS, fault=MALFORMED_ACL)
     return Grant(grantee.get("ID", ""), parts["Permission"].text or "")

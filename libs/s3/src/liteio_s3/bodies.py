@@ -20,7 +20,7 @@ from liteio_s3.errors import (
 )
 from liteio_s3.limits import BUCKET_TAGS_MAX, DELETE_KEYS_MAX, LONG_XML_BODY_BYTES_MAX
 from liteio_s3.tags import Tag, check_bucket_tags, check_object_tags
-from liteio_s3.xml_reader import Element, leaves, name_of, nested, read_document, repeated
+from liteio_s3.xml_reader import Element, leaves, nested, read_document, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +79,12 @@ def parse_create_bucket(body: bytes) -> NewBucket:
 
 
 def parse_delete(body: bytes) -> DeleteObjects:
-    """Delete. Cost: about 1.5 ms for 1,000 keys. Raises: S3Failure."""
+    """Delete. Cost: about 2.5 µs a key. Raises: S3Failure."""
     root = read_document(body, "Delete", bytes_max=LONG_XML_BODY_BYTES_MAX)
-    objects: list[KeyToDelete] = []
-    quiet = False
-    for child in root:
-        match name_of(child):
-            case "Object":
-                objects.append(_key_to_delete(leaves(child, _OBJECT_PARTS)))
-            case "Quiet":
-                quiet = _boolean(child.text or "")
-            case _:
-                raise S3Failure(MALFORMED_XML)
-        if len(objects) > DELETE_KEYS_MAX:
-            raise S3Failure(MALFORMED_XML)
-    if not objects:
+    rows, singles = table(root, "Object", _OBJECT_PARTS, rows_max=DELETE_KEYS_MAX, singles={"Quiet"})
+    if not rows:
         raise S3Failure(MALFORMED_XML)
-    return DeleteObjects(tuple(objects), quiet)
+    return DeleteObjects(tuple(map(_key_to_delete, rows)), _boolean(singles.get("Quiet", "false")))
 
 
 def parse_complete_multipart_upload(body: bytes) -> tuple[CompletedPart, ...]:
@@ -103,9 +92,8 @@ def parse_complete_multipart_upload(body: bytes) -> tuple[CompletedPart, ...]:
     if not body:
         raise S3Failure(MALFORMED_XML)
     root = read_document(body, "CompleteMultipartUpload", bytes_max=LONG_XML_BODY_BYTES_MAX)
-    parts = tuple(
-        _completed_part(leaves(part, _PART_PARTS)) for part in repeated(root, "Part", count_max=PART_NUMBER_MAX)
-    )
+    rows, _ = table(root, "Part", _PART_PARTS, rows_max=PART_NUMBER_MAX)
+    parts = tuple(map(_completed_part, rows))
     if not parts:
         raise S3Failure(MALFORMED_XML)
     if any(later.part_number <= earlier.part_number for earlier, later in pairwise(parts)):
@@ -147,6 +135,7 @@ def parse_bucket_tagging(body: bytes) -> tuple[Tag, ...]:
 _CHECKSUM_ELEMENTS: Final = {algorithm.element: algorithm for algorithm in ChecksumAlgorithm}
 _OBJECT_PARTS: Final = frozenset({"Key", "VersionId", "ETag", "LastModifiedTime", "Size"})
 _PART_PARTS: Final = frozenset({"PartNumber", "ETag", *_CHECKSUM_ELEMENTS})
+_TAG_PARTS: Final = frozenset({"Key", "Value"})
 _TAGS_READ_MAX: Final = 2 * BUCKET_TAGS_MAX  # so that a few too many are answered with the limit, not MalformedXML
 
 
@@ -183,13 +172,10 @@ def _tagging(body: bytes) -> tuple[Tag, ...]:
 
 
 def _tags(tag_set: Element) -> tuple[Tag, ...]:
-    tags = []
-    for element in repeated(tag_set, "Tag", count_max=_TAGS_READ_MAX):
-        fields = leaves(element, {"Key", "Value"})
-        if len(fields) != 2:
-            raise S3Failure(MALFORMED_XML)
-        tags.append(Tag(fields["Key"], fields["Value"]))
-    return tuple(tags)
+    rows, _ = table(tag_set, "Tag", _TAG_PARTS, rows_max=_TAGS_READ_MAX)
+    if any(len(row) != len(_TAG_PARTS) for row in rows):
+        raise S3Failure(MALFORMED_XML)
+    return tuple(Tag(row["Key"], row["Value"]) for row in rows)
 
 
 def _boolean(text: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from liteio_s3.xml_writer import leaf, parent
 Checksums = Sequence[tuple[ChecksumAlgorithm, str]]  # values in base64, with "-N" when made of N parts
 KeyEncoder = Callable[[str], str]
 
-_is_plain: Final = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
+_escape_runs: Final = re.compile(r"[^A-Za-z0-9_.~/-]+").sub
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,17 @@ def common_prefix_elements(prefixes: Iterable[str], encode: KeyEncoder) -> str:
 
 
 def _percent_encode(key: str) -> str:
-    return key if _is_plain(key) else quote(key, safe="/", errors="replace")
+    return _escape_runs(_percent_encode_run, key)
+
+
+def _percent_encode_run(found: re.Match[str]) -> str:
+    return _quote(found[0])
+
+
+@lru_cache(maxsize=1024)
+def _quote(run: str) -> str:
+    """Keys of a page mostly need the same few characters encoded, and `quote` is slow."""
+    return quote(run, safe="", errors="replace")
 
 
 def _unchanged(key: str) -> str:

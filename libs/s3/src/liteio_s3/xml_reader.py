@@ -1,7 +1,7 @@
 """Reading XML bodies, within bounds: no document type, no entities, no network, no huge trees, a size limit first.
 
-A body is judged by its caller's schema: `leaves` and `nested` refuse elements that the caller does not name, so a
-condition of a newer client is answered with MalformedXML and never silently skipped.
+A body is judged by its caller's schema: `leaves`, `nested` and `table` refuse elements that the caller does not name,
+so a condition of a newer client is answered with MalformedXML and never silently skipped.
 """
 
 from collections.abc import Set
@@ -69,12 +69,39 @@ def nested(parent: Element, names: Set[str], *, fault: S3Error = MALFORMED_XML) 
     return found
 
 
-def repeated(parent: Element, name: str, *, count_max: int, fault: S3Error = MALFORMED_XML) -> list[Element]:
-    """The children of `parent`, all of which must be called `name`, at most `count_max` of them."""
-    children = list(parent)
-    if len(children) > count_max or any(name_of(child) != name for child in children):
-        raise S3Failure(fault)
-    return children
+def table(
+    root: Element,
+    row: str,
+    columns: Set[str],
+    *,
+    rows_max: int,
+    singles: Set[str] = frozenset(),
+    fault: S3Error = MALFORMED_XML,
+) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The rows under `root`, and the other leaves that may stand there once each, `singles`.
+
+    A row is a child called `row` that holds each of `columns` at most once. Anything else is refused, and so are more
+    rows than `rows_max`. Cost: one pass, under 1 µs an element; one iterator a row would cost as much again.
+    """
+    rows: list[dict[str, str]] = []
+    alone: dict[str, str] = {}
+    current: Element = None
+    record: dict[str, str] = {}
+    names: dict[str, str] = {}  # a tag's name: the same few tags come thousands of times
+    for element in root.iterdescendants():
+        tag, parent = element.tag, element.getparent()
+        name = names.get(tag) or names.setdefault(tag, name_of(element))
+        if parent is current and name in columns and name not in record:
+            record[name] = element.text or ""
+        elif parent is root and name == row and len(rows) < rows_max:
+            current, record = element, {}
+            rows.append(record)
+        elif parent is root and name in singles and name not in alone:
+            current = None
+            alone[name] = element.text or ""
+        else:
+            raise S3Failure(fault)
+    return rows, alone
 
 
 def _new_parser() -> Any:
