@@ -21,7 +21,7 @@ from liteio_s3.response_parts import (
     owner_element,
 )
 from liteio_s3.timestamps import iso_timestamp
-from liteio_s3.xml_writer import boolean, document, escape, leaf, number, optional, quoted
+from liteio_s3.xml_writer import boolean, document, escape, leaf, number, optional
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,6 @@ def _object_element(
         checksum = leaf("ChecksumAlgorithm", row.checksum_algorithm) + optional("ChecksumType", row.checksum_type)
     return (
         f"<{name}><Key>{escape(encode(row.key))}</Key>{state}"
-        f"<LastModified>{iso_timestamp(row.last_modified_ns)}</LastModified>{quoted('ETag', row.etag)}{checksum}"
+        f"<LastModified>{iso_timestamp(row.last_modified_ns)}</LastModified><ETag>&quot;{escape(row.etag)}&quot;</ETag>{checksum}"
         f"<Size>{row.size_bytes}</Size>{owner}<StorageClass>{escape(row.storage_class)}</StorageClass></{name}>"
     )

@@ -10,12 +10,15 @@ from liteio_s3.limits import HTTP_DATE_CHARACTERS_MAX
 _NANOSECONDS: Final = 1_000_000_000
 _DAY_SECONDS: Final = 86_400
 
+# A page of 1,000 rows formats 1,000 times; looking up three pieces takes a third of formatting six numbers.
+_MINUTES: Final = tuple(f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60))
+_SECONDS: Final = tuple(f"{second:02d}.000Z" for second in range(60))
+
 
 def iso_timestamp(time_ns: int) -> str:
     """`2006-01-02T15:04:05.000Z`: whole seconds, as S3 writes them, so that LIST and Last-Modified agree."""
     days, seconds = divmod(time_ns // _NANOSECONDS, _DAY_SECONDS)
-    hours, seconds = divmod(seconds, 3600)
-    return f"{_date(days)}T{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}.000Z"
+    return _date(days) + _MINUTES[seconds // 60] + _SECONDS[seconds % 60]
 
 
 def http_date(time_ns: int) -> str:
