@@ -28,7 +28,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 class S3Failure(Exception):
     """A request that S3 would refuse.
 
-    `fields` become elements of the error document, in order (`BucketName`, `Key`, `ArgumentName`, `UploadId`, `Region`);
+    `fields` become elements of the error document, in order (`BucketName`, `Key`, `UploadId`, `Region`);
     `headers` are added to the answer (`Content-Range`, `x-amz-delete-marker`...). Neither may hold a secret.
     """
 
