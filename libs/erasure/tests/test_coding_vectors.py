@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from liteio_base.limits import BLOCK_BYTES
 from liteio_erasure import CodeParams, codec_for
 
