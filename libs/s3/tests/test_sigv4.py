@@ -201,6 +201,19 @@ def test_the_unknown_key_is_refused() -> None:
     assert refusal(request).code == "InvalidAccessKeyId"
 
 
+def test_a_line_break_cannot_move_text_between_the_lines_that_are_signed() -> None:
+    request = sign("PUT", headers={"content-type": "a", "x-amz-meta-a": "v"})
+    for other in (
+        change_header(request, "content-type", lambda _: b"a\nhost:other"),
+        replace(request, raw_path=b"/bucket/key\n"),
+        replace(request, method="PUT\n"),
+    ):
+        assert refusal(other).code in ("InvalidRequest", "SignatureDoesNotMatch")
+    # The very canonical text that was signed, its lines dealt out otherwise.
+    moved = replace(request, method="PUT\n/bucket/key", raw_path=b"", raw_query=b"")
+    assert refusal(moved).code in ("InvalidRequest", "SignatureDoesNotMatch")
+
+
 # Headers that the signer never saw.
 
 

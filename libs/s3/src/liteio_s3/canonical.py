@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
+from liteio_s3.errors import INVALID_REQUEST, S3Failure
 from liteio_s3.query import percent_decode
 
 _PLAIN_PATH: Final = re.compile(rb"[A-Za-z0-9/._~-]*")
@@ -21,8 +22,10 @@ def canonical_path(raw_path: bytes) -> bytes:
     return quote_from_bytes(percent_decode(raw_path), safe="/").encode("ascii")
 
 
-def canonical_query(parameters: Iterable[tuple[str, str]]) -> bytes:
+def canonical_query(parameters: Sequence[tuple[str, str]]) -> bytes:
     """Decoded parameters, encoded and sorted by encoded name, then value."""
+    if not parameters:
+        return b""
     pairs = sorted((_encode(name), _encode(value)) for name, value in parameters)
     return "&".join([f"{name}={value}" for name, value in pairs]).encode("ascii")
 
@@ -44,12 +47,19 @@ def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def fold_spaces(value: bytes) -> bytes:
     """No space around, one space for each run."""
-    return b" ".join(value.split())
+    return b" ".join(value.split()) if b" " in value or b"\t" in value else value
 
 
 def canonical_request(
     method: str, path: bytes, query: bytes, headers: Mapping[bytes, bytes], signed: Sequence[bytes], payload_hash: bytes
 ) -> bytes:
-    """The whole request. `signed`: names in order; a header among them that the request lacks counts as empty."""
-    lines = [b"%s:%s" % (name, fold_spaces(headers.get(name, b""))) for name in signed]
-    return b"\n".join((method.encode(), path, query, *lines, b"", b";".join(signed), payload_hash))
+    """The whole request. `signed`: names in order; a header among them that the request lacks counts as empty.
+
+    Raises InvalidRequest for a newline inside a part, with which one request could be written like another.
+    """
+    lines = [name + b":" + fold_spaces(headers.get(name, b"")) for name in signed]
+    parts = (method.encode(), path, query, *lines, b"", b";".join(signed), payload_hash)
+    text = b"\n".join(parts)
+    if text.count(b"\n") != len(parts) - 1:
+        raise S3Failure(INVALID_REQUEST, "The request has a line break inside its method, path or headers.")
+    return text

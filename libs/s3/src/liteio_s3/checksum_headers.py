@@ -62,7 +62,7 @@ def parse_claimed_checksum(headers: Headers) -> ClaimedChecksum | None:
 def declared_trailers(headers: Headers) -> tuple[str, ...]:
     """The names in `x-amz-trailer`, lower case, in order; empty when there is none.
 
-    Raises InvalidRequest for a repeated name, or one that is not a checksum's: nothing else may trail, as with Amazon S3.
+    Raises InvalidRequest for a repeated name, or one that is no checksum: nothing else may trail, as with Amazon S3.
     """
     text = headers.get("x-amz-trailer")
     names = tuple(name.strip().lower() for name in text.split(",")) if text is not None else ()

@@ -35,11 +35,7 @@ class Scope:
     date: str
     region: str
     service: str
-
-    @property
-    def text(self) -> bytes:
-        """As it is signed, without the access key."""
-        return f"{self.date}/{self.region}/{self.service}/{SCOPE_END}".encode()
+    text: bytes  # as it is signed: all but the access key
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +95,11 @@ def parse_scope(credential: bytes, row: S3Error) -> Scope:
         raise malformed(
             row, 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
         )
+    text = credential[len(parts[0]) + 1 :]
     access_key, date, region, service, end = (part.decode("ascii") for part in parts)
     if end != SCOPE_END:
         raise malformed(row, f'incorrect terminal "{end}". This endpoint uses "{SCOPE_END}".')
-    return Scope(access_key, date, region, service)
+    return Scope(access_key, date, region, service, text)
 
 
 def check_scope(scope: Scope, timestamp: bytes, region: str, service: str, row: S3Error) -> None:
@@ -115,7 +112,7 @@ def check_scope(scope: Scope, timestamp: bytes, region: str, service: str, row: 
     if scope.region not in (region, "us-east-1"):
         problem = f"the region '{scope.region}' is wrong; expecting '{region}'"
         raise malformed(row, problem, Region=region)
-    if scope.date.encode() != timestamp[:8]:
+    if scope.text[:8] != timestamp[:8]:
         raise malformed(row, f'the date "{scope.date}" of the Credential is not the day of the request.')
 
 

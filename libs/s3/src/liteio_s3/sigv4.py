@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from liteio_s3.canonical import canonical_path, canonical_query, canonical_request, index_headers
 from liteio_s3.claim import Signer, check_scope, parse_authorization, parse_timestamp, read_date_header
@@ -75,8 +75,7 @@ class Authenticated:
     chunks: ChunkSigning | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """Either form of signed request, brought to one shape. All its parts are well-formed."""
 
     kind: AuthKind
@@ -119,7 +118,7 @@ def _read_claim(
     service: str,
 ) -> _Claim | None:
     authorization = headers.get(b"authorization")
-    in_query = has_query_auth(parameters)
+    in_query = bool(parameters) and has_query_auth(parameters)
     if authorization is not None and in_query:
         raise S3Failure(
             INVALID_ARGUMENT,
