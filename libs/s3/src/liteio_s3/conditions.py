@@ -89,7 +89,7 @@ def judge_copy_source(conditions: ReadConditions, etag: str, last_modified_ns: i
 
 
 def parse_write_conditions(headers: Mapping[str, str]) -> WriteConditions:
-    """The conditions of PutObject, CopyObject, CompleteMultipartUpload or DeleteObject (names in lower case).
+    """The conditions of PutObject, CopyObject or CompleteMultipartUpload (names in lower case).
 
     Raises: S3Failure with NotImplemented for If-None-Match with anything but `*`, and for both headers at once.
     """
@@ -103,8 +103,22 @@ def parse_write_conditions(headers: Mapping[str, str]) -> WriteConditions:
     return WriteConditions(if_none_match is not None, None if if_match is None else _bare(if_match))
 
 
+def parse_delete_conditions(headers: Mapping[str, str], *, names_version: bool) -> WriteConditions:
+    """The condition of DeleteObject: If-Match only, and only for the current version (`names_version` False), as at S3.
+
+    Raises: S3Failure with NotImplemented.
+    """
+    header = "If-None-Match" if "if-none-match" in headers else "If-Match"
+    if "if-none-match" in headers or (names_version and "if-match" in headers):
+        raise S3Failure(NOT_IMPLEMENTED, fields={"Header": header})
+    return parse_write_conditions(headers)
+
+
 def judge_write(conditions: WriteConditions, current_etag: str | None) -> Outcome:
-    """What a write should do; `current_etag` is None when the key's current version is no object."""
+    """What a write or delete should do; `current_etag` is None when the key's current version is no object.
+
+    S3 answers If-Match without an object with 404 NoSuchKey, for deletes too; its guide says 412 there and is wrong.
+    """
     if current_etag is None:
         return Outcome.PROCEED if conditions.must_match is None else Outcome.MISSING
     if conditions.must_be_absent:

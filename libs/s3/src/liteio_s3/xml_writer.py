@@ -22,7 +22,7 @@ _find_special: Final = re.compile('[\x00-\x1f"&<>\x7f-\x9f\ufffe\uffff]').search
 
 def document(name: str, children: Iterable[str]) -> bytes:
     """A whole document in UTF-8, its root `name` in S3's namespace. `children` are elements already written."""
-    text = f'{_DECLARATION}<{name} xmlns="{S3_NAMESPACE}">{"".join(children)}</{name}>'
+    text = "".join((_DECLARATION, f'<{name} xmlns="{S3_NAMESPACE}">', *children, f"</{name}>"))
     return text.encode("utf-8", "replace")
 
 
