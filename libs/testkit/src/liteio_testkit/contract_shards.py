@@ -1,0 +1,141 @@
+"""The contract of shard files: staged, named, read in spans, verified, unlinked."""
+
+import pytest
+
+from liteio_base.limits import BLOCK_BYTES
+from liteio_contracts.storage import ShardRef
+from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing
+from liteio_testkit.contract_bench import Bench, K, M, block_hashes, collect_all, data_of, shard_blocks
+
+FIVE_BLOCKS_BYTES = 4 * BLOCK_BYTES + 1001
+
+
+class ShardContract:
+    @pytest.mark.parametrize("size_bytes", [1, 300_000, BLOCK_BYTES, BLOCK_BYTES + 1, FIVE_BLOCKS_BYTES])
+    async def test_what_was_written_is_read(self, bench: Bench, size_bytes: int) -> None:
+        part = await bench.stage(size_bytes)
+        ref = ShardRef(part.data_id, 1, 0)
+        expected = shard_blocks(ref, size_bytes)
+        reader = await bench.drive.open_shard(ref, 0, len(expected), deadline=bench.soon)
+        assert list(await reader.read(len(expected))) == expected
+        assert list(reader.hashes) == block_hashes(ref, expected)
+        assert list(await reader.read(1)) == []
+        await reader.close()
+
+    @pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 3), (1, 2), (2, 3), (4, 1), (3, 2)])
+    async def test_a_span_of_blocks_is_read_in_steps(self, bench: Bench, first: int, count: int) -> None:
+        part = await bench.stage(FIVE_BLOCKS_BYTES)
+        ref = ShardRef(part.data_id, 1, 0)
+        expected = shard_blocks(ref, FIVE_BLOCKS_BYTES)[first : first + count]
+        reader = await bench.drive.open_shard(ref, first, count, deadline=bench.soon)
+        assert list(reader.hashes) == block_hashes(ref, shard_blocks(ref, FIVE_BLOCKS_BYTES))[first : first + count]
+        found = list(await reader.read(1))
+        while more := await reader.read(2):
+            found.extend(more)
+        assert found == expected
+        await reader.close()
+
+    async def test_blocks_may_come_in_many_writes(self, bench: Bench) -> None:
+        ref = ShardRef(bench.new_data_id(), 7, 2)
+        blocks = shard_blocks(ref, FIVE_BLOCKS_BYTES)
+        hashes = block_hashes(ref, blocks)
+        writer = await bench.drive.create_shard(ref, size_hint=sum(map(len, blocks)), deadline=bench.soon)
+        await writer.write(blocks[:1], hashes[:1])
+        await writer.write(blocks[1:4], hashes[1:4])
+        await writer.write(blocks[4:], hashes[4:])
+        await writer.close(K, M, FIVE_BLOCKS_BYTES)
+        facts = await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)
+        assert (facts.ref, facts.k, facts.m, facts.part_size_bytes) == (ref, K, M, FIVE_BLOCKS_BYTES)
+        assert list(facts.hashes) == hashes
+
+    async def test_facts_come_with_and_without_verifying(self, bench: Bench) -> None:
+        part = await bench.stage(300_000)
+        ref = ShardRef(part.data_id, 1, 0)
+        plain = await bench.drive.shard_facts(ref, verify=False, deadline=bench.soon)
+        assert plain == await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)
+
+    async def test_verifying_finds_a_block_that_does_not_match_its_hash(self, bench: Bench) -> None:
+        ref = ShardRef(bench.new_data_id(), 1, 0)
+        blocks = shard_blocks(ref, FIVE_BLOCKS_BYTES)
+        hashes = block_hashes(ref, blocks)
+        hashes[3] = bytes(32)
+        writer = await bench.drive.create_shard(ref, size_hint=0, deadline=bench.soon)
+        await writer.write(blocks, hashes)
+        await writer.close(K, M, FIVE_BLOCKS_BYTES)
+        await bench.drive.shard_facts(ref, verify=False, deadline=bench.soon)
+        with pytest.raises(ShardCorrupt):
+            await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)
+        reader = await bench.drive.open_shard(ref, 0, 5, deadline=bench.soon)
+        assert list(await reader.read(5)) == blocks, "a reader does not judge: its caller verifies"
+        await reader.close()
+
+    async def test_a_missing_shard_is_missing(self, bench: Bench) -> None:
+        ref = ShardRef(bench.new_data_id(), 1, 0)
+        with pytest.raises(ShardMissing):
+            await bench.drive.open_shard(ref, 0, 1, deadline=bench.soon)
+        with pytest.raises(ShardMissing):
+            await bench.drive.shard_facts(ref, verify=False, deadline=bench.soon)
+
+    async def test_parts_of_one_data_id_are_apart(self, bench: Bench) -> None:
+        part = await bench.stage(300_000, number=1)
+        with pytest.raises(ShardMissing):
+            await bench.drive.shard_facts(ShardRef(part.data_id, 2, 0), verify=False, deadline=bench.soon)
+
+    async def test_a_footer_of_another_shard_index_is_corrupt(self, bench: Bench) -> None:
+        part = await bench.stage(300_000, shard_index=1)
+        wrong = ShardRef(part.data_id, 1, 0)
+        with pytest.raises(ShardCorrupt):
+            await bench.drive.open_shard(wrong, 0, 1, deadline=bench.soon)
+        with pytest.raises(ShardCorrupt):
+            await bench.drive.shard_facts(wrong, verify=False, deadline=bench.soon)
+
+    async def test_an_open_or_aborted_shard_can_not_be_read(self, bench: Bench) -> None:
+        ref = ShardRef(bench.new_data_id(), 1, 0)
+        writer = await bench.drive.create_shard(ref, size_hint=0, deadline=bench.soon)
+        blocks = shard_blocks(ref, 300_000)
+        await writer.write(blocks, block_hashes(ref, blocks))
+        with pytest.raises((ShardMissing, ShardCorrupt)):
+            await bench.drive.open_shard(ref, 0, 1, deadline=bench.soon)
+        await writer.abort()
+        with pytest.raises(ShardMissing):
+            await bench.drive.open_shard(ref, 0, 1, deadline=bench.soon)
+
+    async def test_a_shard_can_be_written_again_to_heal_it(self, bench: Bench) -> None:
+        record = await bench.put_staged(b"k", 5)
+        await bench.stage(record.size_bytes, record.parts[0].data_id)
+        await bench.drive.shard_facts(data_of(record), verify=True, deadline=bench.soon)
+        assert await bench.times(b"k") == {5: False}
+
+    async def test_an_open_reader_survives_the_end_of_its_file(self, bench: Bench) -> None:
+        old = await bench.put_staged(b"k", 5, size_bytes=FIVE_BLOCKS_BYTES)
+        expected = shard_blocks(data_of(old), FIVE_BLOCKS_BYTES)
+        reader = await bench.drive.open_shard(data_of(old), 0, 5, deadline=bench.soon)
+        assert list(await reader.read(1)) == expected[:1]
+        await bench.confirm(await bench.put_staged(b"k", 6))
+        await collect_all(bench)
+        with pytest.raises(ShardMissing):
+            await bench.drive.open_shard(data_of(old), 0, 1, deadline=bench.soon)
+        assert list(await reader.read(4)) == expected[1:]
+        await reader.close()
+
+    # -- garbage
+
+    async def test_staged_shards_are_collected_after_the_grace_and_named_ones_kept(self, bench: Bench) -> None:
+        named = await bench.put_staged(b"k", 5)
+        staged = await bench.stage(300_000)
+        assert await bench.drive.collect_garbage(deadline=bench.soon) == 0
+        bench.subject.clock.advance(bench.subject.garbage_grace_seconds + 1)
+        assert await bench.drive.collect_garbage(deadline=bench.soon) == 1
+        await bench.drive.shard_facts(data_of(named), verify=True, deadline=bench.soon)
+        with pytest.raises(ShardMissing):
+            await bench.put(b"late", 6, size_bytes=300_000, parts=(staged,))
+
+    async def test_a_restart_keeps_what_was_closed_and_named(self, bench: Bench) -> None:
+        record = await bench.put_staged(b"k", 5, size_bytes=FIVE_BLOCKS_BYTES)
+        open_ref = ShardRef(bench.new_data_id(), 1, 0)
+        writer = await bench.drive.create_shard(open_ref, size_hint=0, deadline=bench.soon)
+        await bench.restart()
+        await writer.abort()
+        await bench.drive.shard_facts(data_of(record), verify=True, deadline=bench.soon)
+        with pytest.raises((ShardMissing, ShardCorrupt)):
+            await bench.drive.shard_facts(open_ref, verify=False, deadline=bench.soon)

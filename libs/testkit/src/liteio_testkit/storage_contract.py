@@ -1,0 +1,29 @@
+"""The contract of StorageAPI as a suite: one class, run unchanged over every implementation.
+
+    class TestLocalDrive(StorageContract):
+        @pytest.fixture
+        def subject(self, tmp_path: Path) -> DriveUnderTest: ...
+
+The suite asks nothing but the Protocol, so what it can not see (a flushed sync, a torn page) has tests of its own
+beside each implementation. The rules that it settles where the docstrings leave room are listed in the README.
+"""
+
+import pytest
+
+from liteio_testkit.contract_bench import Bench, DriveUnderTest
+from liteio_testkit.contract_commit import CommitContract
+from liteio_testkit.contract_list import ListContract
+from liteio_testkit.contract_read import ReadContract
+from liteio_testkit.contract_settle import SettleContract
+from liteio_testkit.contract_shards import ShardContract
+from liteio_testkit.contract_upkeep import UpkeepContract
+
+__all__ = ["Bench", "DriveUnderTest", "StorageContract"]
+
+
+class StorageContract(CommitContract, SettleContract, ReadContract, ListContract, ShardContract, UpkeepContract):
+    """Give a fixture `subject`: a fresh DriveUnderTest for each test."""
+
+    @pytest.fixture
+    def bench(self, subject: DriveUnderTest) -> Bench:
+        return Bench(subject)
