@@ -3,7 +3,7 @@
 The key is the block's address, so a block that is intact but stands in the wrong place, belongs to another part or is
 left over from older data fails like a flipped bit does. It is not a secret, and this is no defence against an attacker.
 Key layout and output: docs/formats/shard.md, "Block hashes". The one module that calls the hash: a faster kernel goes
-here. Cost: 0.8-1.0 ns a byte and about 3 µs a call; the interpreter lock is free while the bytes are hashed.
+here. Cost: 0.8-1.4 ns a byte and 3-5 µs a call; the interpreter lock is free while the bytes are hashed.
 """
 
 import struct

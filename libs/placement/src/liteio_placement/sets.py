@@ -2,10 +2,11 @@
 
 Pure functions of the name and the deployment id; the vectors in tests/vectors freeze them, because a change would make
 every stored object unfindable. Docs: docs/formats/shard.md, "Which drive holds which shard".
-Measured on a shared x86-64 core: set_index 0.5 µs, drive_order 1.5 µs (width 4) to 4 µs (width 16).
+Measured on a shared x86-64 core: set_index 1.2 µs, drive_order 2.7 µs (width 4) to 4.1 µs (width 16).
 """
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 from siphash24 import siphash24
@@ -47,6 +48,11 @@ def drive_order(name: bytes, set_index: int, width: int, deployment_id: Deployme
 
 
 def _siphash(message: bytes, deployment_id: DeploymentId) -> int:
+    return int.from_bytes(siphash24(message, key=_hash_key(deployment_id)).digest(), "little")
+
+
+@lru_cache(maxsize=16)
+def _hash_key(deployment_id: DeploymentId) -> bytes:
     key = bytes.fromhex(deployment_id)
     check(len(key) == _KEY_BYTES, "a deployment id is 32 hex digits")
-    return int.from_bytes(siphash24(message, key=key).digest(), "little")
+    return key
