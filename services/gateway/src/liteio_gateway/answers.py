@@ -1,0 +1,81 @@
+"""Answers: turns refusals into `<Error>` documents, and keeps or closes the connection after them."""
+
+import logging
+from typing import Final
+
+from liteio_contracts.object_errors import ObjectError
+from liteio_gateway.asgi import App, BrokenAnswer, Receive, Scope, Send
+from liteio_gateway.body_source import drain, drains_cheaply, has_unread_body, is_sending
+from liteio_gateway.errors import failure_of
+from liteio_gateway.exchange import Exchange, exchange_of
+from liteio_gateway.replies import XML
+from liteio_gateway.requests import S3Request, find_request
+from liteio_s3.errors import S3Failure, render_error
+
+log: Final = logging.getLogger("liteio.gateway")
+_SERVER_FAULT: Final = 500
+
+
+class Answers:
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ObjectError as error:
+            await _refuse(scope, failure_of(error), receive, send, cause=error)
+        except S3Failure as failure:
+            await _refuse(scope, failure, receive, send, cause=failure)
+
+
+async def _refuse(scope: Scope, failure: S3Failure, receive: Receive, send: Send, *, cause: Exception) -> None:
+    exchange = exchange_of(scope)
+    exchange.error_code = failure.code
+    if failure.status >= _SERVER_FAULT:
+        log.error("request %s (%s): %s", exchange.request_id, exchange.operation, cause)
+    if exchange.status:
+        # The head is out, and said 200: only a broken connection can still tell the client.
+        raise BrokenAnswer(exchange.request_id) from cause
+    request = find_request(scope)
+    keeps = await _keeps_connection(request, exchange, scope)
+    body = _document(failure, exchange, scope)
+    await _send(failure, body, exchange, send, request, keeps=keeps)
+
+
+async def _keeps_connection(request: S3Request | None, exchange: Exchange, scope: Scope) -> bool:
+    """Whether nothing of this request is left to come, if need be after reading a short rest."""
+    if request is None:
+        # Not even the target could be read: whatever follows is not to be trusted.
+        return exchange.method in ("GET", "HEAD") and not any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]
+        )
+    if not has_unread_body(request):
+        return True
+    return drains_cheaply(request) and await drain(request)
+
+
+def _document(failure: S3Failure, exchange: Exchange, scope: Scope) -> bytes:
+    if exchange.method == "HEAD" or failure.status in (204, 304):
+        return b""
+    resource = scope["raw_path"].decode("latin-1")
+    return render_error(failure.error, failure.message, exchange.request_id, exchange.host_id, resource, failure.fields)
+
+
+async def _send(
+    failure: S3Failure, body: bytes, exchange: Exchange, send: Send, request: S3Request | None, *, keeps: bool
+) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in failure.headers.items()]
+    if failure.status not in (204, 304):
+        headers.append((b"content-type", XML.encode()))
+        headers.append((b"content-length", str(len(body)).encode()))
+    if not keeps:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": not keeps})
+    if keeps:
+        return
+    # Closing while the client still sends would reset the connection, and the client may lose the answer to that.
+    if request is not None and is_sending(request):
+        await drain(request)
+    await send({"type": "http.response.body", "body": b""})

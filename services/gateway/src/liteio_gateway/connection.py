@@ -1,0 +1,108 @@
+"""The HTTP/1.1 connection: uvicorn's, with what it lacks against slow and greedy clients.
+
+- At most `connections_max` connections; one more is answered 503 and closed.
+- Headers must come whole within `header_seconds` of their first byte (of the connection's start, for the first
+  request), and within HEADER_BYTES_ABORT.
+- A client that takes no byte of an answer for `idle_seconds` is cut off. Pauses while a body is *read* are bounded
+  where it is read (body_source.py).
+One timer a process looks at all connections, so a request costs two assignments.
+"""
+
+import asyncio
+import time
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from liteio_gateway.limits import HEADER_BYTES_ABORT
+from liteio_s3.errors import SLOW_DOWN, render_error
+
+WATCH_SECONDS: Final = 1.0
+
+
+class GatewayConnection(HttpToolsProtocol):
+    """`connections_max` and the two times are set on a subclass by `connection_class`."""
+
+    connections_max: int = 2_000
+    header_seconds: float = 15.0
+    idle_seconds: float = 30.0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._headers_since: float | None = None
+        self._header_bytes = 0
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows the transport
+        if len(self.connections) > self.connections_max:
+            transport.write(_TOO_MANY)  # type: ignore[attr-defined]  # stream servers make no other transports
+            transport.close()
+            return
+        self._headers_since = time.monotonic()
+
+    def data_received(self, data: bytes) -> None:
+        if self._headers_since is None and (self.cycle is None or self.cycle.response_complete):
+            self._headers_since = time.monotonic()
+        if self._headers_since is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        # Whole headers were taken off the count by `on_headers_complete`, so what is left are headers still arriving.
+        if self._headers_since is not None and self._header_bytes > HEADER_BYTES_ABORT:
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        self._headers_since = None
+        self._header_bytes = 0
+        super().on_headers_complete()
+
+    def look(self, now: float) -> None:
+        """Cut the connection if its client has been too slow. Called about once a second."""
+        if self._headers_since is not None and now - self._headers_since > self.header_seconds:
+            self.transport.abort()
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent != self._unsent_bytes:
+            self._unsent_bytes, self._unsent_since = unsent, now
+        elif now - self._unsent_since > self.idle_seconds:
+            self.transport.abort()
+
+
+def connection_class(connections_max: int, header_seconds: float, idle_seconds: float) -> type[GatewayConnection]:
+    attributes = {
+        "connections_max": connections_max,
+        "header_seconds": header_seconds,
+        "idle_seconds": idle_seconds,
+    }
+    return type("BoundGatewayConnection", (GatewayConnection,), attributes)
+
+
+async def watch_connections(state: ServerState) -> None:
+    """Look at all connections, over and over. Runs until it is cancelled."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        now = time.monotonic()
+        for connection in list(state.connections):
+            if isinstance(connection, GatewayConnection):
+                connection.look(now)
+
+
+def _too_many_connections() -> bytes:
+    body = render_error(SLOW_DOWN, None, "", "", "")
+    head = (
+        f"HTTP/1.1 {SLOW_DOWN.status} Service Unavailable\r\ncontent-type: application/xml\r\n"
+        f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_TOO_MANY: Final = _too_many_connections()

@@ -1,0 +1,61 @@
+"""`Context`: what handlers are given besides the request. Each takes from it the role of the store that it uses."""
+
+from dataclasses import dataclass
+
+from liteio_base.clock import Clock
+from liteio_base.deadline import Deadline
+from liteio_contracts.object_layer import Buckets, Listing, Multipart, ObjectLayer, ObjectReads, ObjectWrites
+from liteio_gateway.access import Authorizer, Question
+from liteio_gateway.payload import RequestBody, read_all
+from liteio_gateway.requests import S3Request
+from liteio_s3.checksums import ChecksumAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    store: ObjectLayer
+    authorizer: Authorizer
+    clock: Clock
+    region: str
+    operation_seconds: float
+    body_idle_seconds: float
+
+    @property
+    def reads(self) -> ObjectReads:
+        return self.store
+
+    @property
+    def writes(self) -> ObjectWrites:
+        return self.store
+
+    @property
+    def buckets(self) -> Buckets:
+        return self.store
+
+    @property
+    def multipart(self) -> Multipart:
+        return self.store
+
+    @property
+    def listing(self) -> Listing:
+        return self.store
+
+    def deadline(self) -> Deadline:
+        """For one call of the object layer, from now."""
+        return Deadline.after(self.operation_seconds, self.clock)
+
+    async def check(self, request: S3Request, action: str, bucket: str, key: str = "") -> None:
+        """Ask for one more permission than the dispatcher did. Raises S3Failure with AccessDenied."""
+        await self.authorizer.check(request.caller, Question(action, bucket, key))
+
+    def body(self, request: S3Request, *, size_max: int, algorithm: ChecksumAlgorithm | None = None) -> RequestBody:
+        return RequestBody(request, idle_seconds=self.body_idle_seconds, size_max=size_max, algorithm=algorithm)
+
+    async def document(self, request: S3Request, *, size_max: int, needs_integrity_claim: bool = False) -> bytes:
+        """The request's XML body, whole."""
+        return await read_all(
+            request,
+            idle_seconds=self.body_idle_seconds,
+            size_max=size_max,
+            needs_integrity_claim=needs_integrity_claim,
+        )

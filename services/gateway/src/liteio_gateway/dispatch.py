@@ -1,0 +1,55 @@
+"""The innermost application: recognise the operation, ask whether it is allowed, let its handler answer."""
+
+from typing import Final
+
+from liteio_gateway.access import Question
+from liteio_gateway.asgi import Receive, Scope, Send
+from liteio_gateway.body_source import drain, drains_cheaply, has_unread_body
+from liteio_gateway.context import Context
+from liteio_gateway.operations import Operation, action_of, recognise
+from liteio_gateway.replies import Reply, send_reply
+from liteio_gateway.requests import S3Request, request_of
+from liteio_s3.errors import ACCESS_DENIED, S3Failure
+from liteio_s3.names import check_bucket_name
+
+_EXPECTED_OWNER: Final = "x-amz-expected-bucket-owner"
+
+
+class Dispatch:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope)
+        if request.caller.is_anonymous:
+            # Before anything else is judged: a stranger learns neither what exists nor what is implemented.
+            await self._authorise(request, "s3:Any")
+        operation = recognise(request)
+        request.exchange.operation = operation.name
+        await self._authorise(request, action_of(operation, request))
+        await self._check_bucket(request, operation)
+        reply = await operation.handler(request, self._context)
+        await _settle_body(request, reply)
+        await send_reply(reply, is_head=request.is_head, receive=receive, send=send)
+
+    async def _authorise(self, request: S3Request, action: str) -> None:
+        await self._context.authorizer.check(request.caller, Question(action, request.bucket, request.key))
+
+    async def _check_bucket(self, request: S3Request, operation: Operation) -> None:
+        """A name that no bucket can have is a bucket that is not there; and the bucket is whose the caller expects."""
+        if not request.bucket or operation.name == "CreateBucket":
+            return
+        check_bucket_name(request.bucket)
+        expected = request.headers.get(_EXPECTED_OWNER)
+        if expected is not None:
+            bucket = await self._context.buckets.bucket(request.bucket, deadline=self._context.deadline())
+            if bucket.owner != expected:
+                raise S3Failure(ACCESS_DENIED)
+
+
+async def _settle_body(request: S3Request, reply: Reply) -> None:
+    """A body that the handler had no use for must not be read as the next request."""
+    if not has_unread_body(request):
+        return
+    if not (drains_cheaply(request) and await drain(request)):
+        reply.headers["connection"] = "close"
