@@ -8,6 +8,7 @@ from liteio_s3.bodies import (
     KeyToDelete,
     NewBucket,
     VersioningStatus,
+    check_location,
     parse_bucket_tagging,
     parse_complete_multipart_upload,
     parse_create_bucket,
@@ -39,6 +40,14 @@ def test_a_bucket_has_a_location_and_tags() -> None:
     inside = "<LocationConstraint>eu-west-1</LocationConstraint><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags>"
     body = f"<CreateBucketConfiguration>{inside}</CreateBucketConfiguration>".encode()
     assert parse_create_bucket(body) == NewBucket("eu-west-1", (Tag("a", "b"),))
+
+
+def test_the_location_is_the_own_region_or_left_out() -> None:
+    for location, region in (("", "us-east-1"), ("us-east-1", "us-east-1"), ("EU", "eu-west-1")):
+        check_location(location, region)
+    with pytest.raises(S3Failure) as caught:
+        check_location("eu-west-1", "us-east-1")
+    assert caught.value.code == "InvalidLocationConstraint"
 
 
 def test_directory_buckets_are_not_implemented() -> None:

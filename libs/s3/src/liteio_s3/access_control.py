@@ -44,7 +44,7 @@ class AccessControl:
 
     def is_private(self) -> bool:
         """Whether it gives its owner full control and nobody anything else."""
-        return bool(self.grants) and set(self.grants) == {Grant(self.owner_id, "FULL_CONTROL")}
+        return set(self.grants) == {Grant(self.owner_id, "FULL_CONTROL")}
 
 
 def parse_access_control(body: bytes) -> AccessControl:

@@ -13,6 +13,7 @@ from liteio_base.limits import PART_NUMBER_MAX
 from liteio_s3.checksums import ChecksumAlgorithm
 from liteio_s3.errors import (
     INVALID_ARGUMENT,
+    INVALID_LOCATION_CONSTRAINT,
     INVALID_PART_ORDER,
     MALFORMED_XML,
     NOT_IMPLEMENTED,
@@ -78,6 +79,15 @@ def parse_create_bucket(body: bytes) -> NewBucket:
     return NewBucket("" if constraint is None else (constraint.text or "").strip(), tags)
 
 
+def check_location(location: str, region: str) -> None:
+    """Accept a CreateBucketConfiguration's location that is this store's `region`, by name, or left out.
+
+    Raises: S3Failure with InvalidLocationConstraint. Unlike AWS, us-east-1 may be named: clients of other stores do.
+    """
+    if _REGION_ALIASES.get(location, location) not in ("", region):
+        raise S3Failure(INVALID_LOCATION_CONSTRAINT, fields={"LocationConstraint": location})
+
+
 def parse_delete(body: bytes) -> DeleteObjects:
     """Delete. Cost: about 2.5 µs a key. Raises: S3Failure."""
     root = read_document(body, "Delete", bytes_max=LONG_XML_BODY_BYTES_MAX)
@@ -133,6 +143,7 @@ def parse_bucket_tagging(body: bytes) -> tuple[Tag, ...]:
 
 # Newer checksums of AWS are not in this list: a part that promises one is refused, as it could not be verified.
 _CHECKSUM_ELEMENTS: Final = {algorithm.element: algorithm for algorithm in ChecksumAlgorithm}
+_REGION_ALIASES: Final = {"EU": "eu-west-1"}  # S3's first name for it, still in its API
 _OBJECT_PARTS: Final = frozenset({"Key", "VersionId", "ETag", "LastModifiedTime", "Size"})
 _PART_PARTS: Final = frozenset({"PartNumber", "ETag", *_CHECKSUM_ELEMENTS})
 _TAG_PARTS: Final = frozenset({"Key", "Value"})

@@ -21,10 +21,10 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     size_bytes = 0
     for raw_name, raw_value in raw:
         size_bytes += len(raw_name) + len(raw_value) + _LINE_OVERHEAD_BYTES
+        if size_bytes > HEADER_SECTION_BYTES_MAX:  # before the work: joining many repeats is quadratic
+            raise S3Failure(REQUEST_HEADER_SECTION_TOO_LARGE, fields={"MaxSizeAllowed": str(HEADER_SECTION_BYTES_MAX)})
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if size_bytes > HEADER_SECTION_BYTES_MAX:
-        raise S3Failure(REQUEST_HEADER_SECTION_TOO_LARGE, fields={"MaxSizeAllowed": str(HEADER_SECTION_BYTES_MAX)})
     if any(name.startswith(INTERNAL_PREFIX) for name in headers):
         raise S3Failure(INVALID_REQUEST, f"Headers whose names begin with {INTERNAL_PREFIX} are not a client's to send")
     return headers

@@ -97,7 +97,6 @@ def table(
             current, record = element, {}
             rows.append(record)
         elif parent is root and name in singles and name not in alone:
-            current = None
             alone[name] = element.text or ""
         else:
             raise S3Failure(fault)
