@@ -568,19 +568,16 @@ def test_no_request_raises_anything_but_a_failure(
         assert verify(SignedRequest("GET", path, query, headers)).kind is AuthKind.ANONYMOUS
 
 
-@settings(max_examples=300)
-@given(data=st.data())
-def test_no_damaged_authorization_header_is_believed(data: st.DataObject) -> None:
+def test_no_damaged_authorization_header_is_believed() -> None:
     request = sign()
     value = dict(request.headers)[b"authorization"]
-    at = data.draw(st.integers(0, len(value) - 1))
-    byte = data.draw(st.integers(0, 255))
-    damaged = value[:at] + bytes([byte]) + value[at + 1 :]
-    same = [part.strip().lower() for part in damaged.split(b",")] == [
-        part.strip().lower() for part in value.split(b",")
-    ]
-    damaged_request = replace(request, headers=[*request.headers[:-1], (b"authorization", damaged)])
-    if same:
-        assert verify(damaged_request).credential is not None
-    else:
-        refusal(damaged_request)
+
+    def words(text: bytes) -> list[bytes]:
+        return [word.strip().lower() for word in text.split(b",")]
+
+    for at in range(len(value)):
+        for byte in (value[at] ^ 0x01, value[at] ^ 0x20, 0x00, 0x20, 0x2C, 0x2F, 0x3B, 0x3D, 0xFF):
+            damaged = value[:at] + bytes([byte]) + value[at + 1 :]
+            # Spaces around the parts, and the case of the header names, say the same as before.
+            if words(damaged) != words(value):
+                refusal(replace(request, headers=[*request.headers[:-1], (b"authorization", damaged)]))

@@ -57,9 +57,10 @@ def parse_authorization(value: bytes) -> tuple[Signer, bytes]:
     if len(value) > AUTHORIZATION_BYTES_MAX:
         raise malformed(AUTHORIZATION_HEADER_MALFORMED, "it is too long.")
     head, found, signature = value.rpartition(b"Signature=")
-    if not found or not _SIGNATURE.fullmatch(signature.strip()):
+    head = head.rstrip()
+    if not found or not head.endswith(b",") or not _SIGNATURE.fullmatch(signature.strip()):
         raise malformed(AUTHORIZATION_HEADER_MALFORMED, "the Signature is missing, not last or mal-formed.")
-    return _parse_signer(head), signature.strip()
+    return _parse_signer(head[:-1]), signature.strip()
 
 
 @lru_cache(maxsize=512)
@@ -71,8 +72,7 @@ def _parse_signer(head: bytes) -> Signer:
         if name in parts:
             raise malformed(AUTHORIZATION_HEADER_MALFORMED, "a component was given more than once.")
         parts[name] = value
-    # The comma in front of the signature leaves an empty last part.
-    if parts.keys() != {b"Credential", b"SignedHeaders", b""}:
+    if parts.keys() != {b"Credential", b"SignedHeaders"}:
         raise malformed(AUTHORIZATION_HEADER_MALFORMED, "it needs exactly Credential, SignedHeaders and Signature.")
     return make_signer(parts[b"Credential"], parts[b"SignedHeaders"], AUTHORIZATION_HEADER_MALFORMED)
 
