@@ -89,7 +89,7 @@ def check_location(location: str, region: str) -> None:
 
 
 def parse_delete(body: bytes) -> DeleteObjects:
-    """Delete. Cost: about 2.5 µs a key. Raises: S3Failure."""
+    """Delete. Cost: about 2 µs a key, 3 µs with its version id. Raises: S3Failure."""
     root = read_document(body, "Delete", bytes_max=LONG_XML_BODY_BYTES_MAX)
     rows, singles = table(root, "Object", _OBJECT_PARTS, rows_max=DELETE_KEYS_MAX, singles={"Quiet"})
     if not rows:
