@@ -101,8 +101,10 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     holds a newer one, does not know the bucket, or the bucket is closing. Never checked for Space.BUCKET.
     requires: a key whose newest row must be a VALUE (a part's upload that is OPEN), else RequirementMissing.
     lifts_fences: PROTOCOL R7: the version was seen committed, so a fence against it is void and removed.
-    already held rows are a yes. A data id that a row names must have been staged on this drive with the length that the
-    record implies, else ShardMissing and nothing is written (checked inside the transaction; not for inline rows).
+    already held rows are a yes; the payload that comes with one takes the place of the one stored (a repair). A data id
+    that a row names must have been staged on this drive with the length that the
+    record implies (parts of 0 bytes have none), else ShardMissing and nothing is written (checked inside the
+    transaction; not for inline rows).
     events: outbox payloads, kept until `outbox_done`.
     """
 
@@ -316,7 +318,8 @@ class StorageAPI(Protocol):
         """Delete a row found dead. A row whose unsettled mark is gone is kept."""
 
     async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
-        """Raises DriveFull. `size_hint` is the expected shard file's bytes, 0 when unknown."""
+        """Begin a shard file; at `close` it takes the place of one of the same ref at once (a repair). Raises
+        DriveFull. `size_hint` is the expected shard file's bytes, 0 when unknown."""
 
     async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
         """Open and check the footer. Raises ShardMissing, ShardCorrupt (a footer that is damaged or

@@ -5,7 +5,7 @@ an object that is replaced meanwhile is still read to its end; `rebuild_part` an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -98,7 +98,7 @@ class ObjectShards:
                 await self.close()
                 raise
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self) -> AsyncGenerator[bytes, None]:
         """Exactly the bytes of the span, in chunks of at most one block, each verified. Once.
 
         Raises ReadQuorumLost midway when too few good shards are left.

@@ -1,0 +1,255 @@
+"""Buckets: a record in the system bucket of every set. DESIGN section 4 gives the protocol.
+
+The first set decides what a bucket is; the others hold it so that their drives can refuse commits that name an older
+configuration. A bucket is written to the first set last and removed from it first, so that it is never seen half made.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import NO_TIME, NULL_VERSION, SYSTEM_BUCKET, BucketId, HybridTime, new_bucket_id
+from liteio_contracts.object_errors import BucketExists, BucketMissing, BucketNotEmpty, OperationTimeout
+from liteio_contracts.object_layer import BucketChange, BucketInfo, CreateBucket, UsageInfo
+from liteio_contracts.storage import KeyName, ListMode, ListQuery
+from liteio_formats.bodies import BucketBody, BucketState, decode_bucket_body, encode_body
+from liteio_formats.record import Kind, Record, Space
+from liteio_objects.committing import BucketChanged, VersionWrite
+from liteio_objects.drive_set import DriveSet, ask_drives, values
+from liteio_objects.engine import Engine
+from liteio_objects.listing import list_latest, list_versions
+from liteio_objects.locking import bucket_lock, hold
+
+T = TypeVar("T")
+
+# How long a remembered configuration serves reads. Writes need no bound: the drives refuse an outdated one.
+CACHE_SECONDS: Final = 1.0
+# A bucket that is still closing after so long was left by a process that died: it is open again.
+CLOSING_SECONDS: Final = 10.0
+LIST_PAGE: Final = 1000
+_CLOSING_RETRIES: Final = 40
+_CLOSING_PAUSE_SECONDS: Final = 0.05
+
+
+class BucketStore:
+    """The Buckets role, and the cache of configurations that the other roles read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cache: dict[str, tuple[float, BucketInfo]] = {}
+
+    # --- what other roles ask
+
+    async def cached(self, name: str, *, deadline: Deadline) -> BucketInfo:
+        """The configuration, at most a second old. Raises BucketMissing."""
+        kept = self._cache.get(name)
+        if kept is not None and kept[0] > self._engine.clock.monotonic():
+            return kept[1]
+        return await self.bucket(name, deadline=deadline)
+
+    async def with_bucket(self, name: str, work: Callable[[BucketInfo], Awaitable[T]], *, deadline: Deadline) -> T:
+        """Run a write with the bucket's configuration; again with a newer one when the drives say that
+        it is outdated."""
+        info = await self.cached(name, deadline=deadline)
+        for _ in range(_CLOSING_RETRIES):
+            try:
+                return await work(info)
+            except BucketChanged:
+                info = await self.bucket(name, deadline=deadline)
+        raise OperationTimeout(f"the configuration of bucket {name!r} keeps changing")
+
+    def forget(self, name: str) -> None:
+        self._cache.pop(name, None)
+
+    def reload_number(self, name: str, bucket_id: BucketId, *, deadline: Deadline) -> Callable[[], Awaitable[int]]:
+        """For commits that some drives have taken: the present number of the very same bucket."""
+
+        async def reload() -> int:
+            info = await self.bucket(name, deadline=deadline)
+            if info.bucket_id != bucket_id:
+                raise BucketMissing(name)
+            return info.number
+
+        return reload
+
+    # --- the Buckets role
+
+    async def bucket(self, name: str, *, deadline: Deadline) -> BucketInfo:
+        for _ in range(_CLOSING_RETRIES):
+            body = await self._read(name, deadline=deadline)
+            if body.state is BucketState.OPEN:
+                info = _info(name, body)
+                self._cache[name] = (self._engine.clock.monotonic() + CACHE_SECONDS, info)
+                return info
+            await self._engine.clock.sleep(_CLOSING_PAUSE_SECONDS)
+        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
+            return await self._reopen(name, deadline=deadline)
+
+    async def create_bucket(self, request: CreateBucket, *, deadline: Deadline) -> BucketInfo:
+        now_ns = self._engine.clock.now_ns()
+        body = BucketBody(
+            bucket_id=new_bucket_id(HybridTime(now_ns), self._engine.randomness),
+            number=1,
+            state=BucketState.OPEN,
+            created_ns=now_ns,
+            region=request.region,
+            owner=request.owner,
+        )
+
+        def must_be_absent(record: Record | None) -> None:
+            if record is not None:
+                raise BucketExists(request.name, decode_bucket_body(record.body).owner)
+
+        async with hold(self._engine, [bucket_lock(request.name)], deadline=deadline):
+            first, *others = self._engine.store_map.sets
+            found = await self._engine.reader.latest(first, _name(request.name), tuple(first.slots), deadline=deadline)
+            must_be_absent(found.record)
+            for drive_set in others:
+                await self._write(drive_set, request.name, body, deadline=deadline)
+            await self._write(first, request.name, body, check=must_be_absent, deadline=deadline)
+        return self._remember(request.name, body)
+
+    async def change_bucket(self, name: str, change: BucketChange, *, deadline: Deadline) -> BucketInfo:
+        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
+            before = await self._read(name, deadline=deadline)
+            fields = {
+                field: value
+                for field in ("versioning", "tags", "has_events")
+                if (value := getattr(change, field)) is not None
+            }
+            body = msgspec.structs.replace(before, number=before.number + 1, state=BucketState.OPEN, **fields)
+            await self._write_everywhere(name, body, deadline=deadline)
+        return self._remember(name, body)
+
+    async def delete_bucket(self, name: str, *, deadline: Deadline) -> None:
+        """Mark it closing on W drives of every set, each refusing while it holds an object; then remove it."""
+        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
+            body = await self._read(name, deadline=deadline)
+            closing = msgspec.structs.replace(body, number=body.number + 1, state=BucketState.CLOSING)
+            self.forget(name)
+            try:
+                await self._write_everywhere(name, closing, deadline=deadline)
+            except BaseException:
+                self._engine.tasks.start(self._reopen(name, deadline=Deadline.after(CLOSING_SECONDS, deadline.clock)))
+                raise
+            if not await self._is_surely_empty(body.bucket_id, deadline=deadline):
+                await self._reopen(name, deadline=deadline)
+                raise BucketNotEmpty(name)
+            for drive_set in self._engine.store_map.sets:
+                await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, deadline=deadline)
+            self.forget(name)
+
+    async def list_buckets(self, *, deadline: Deadline) -> Sequence[BucketInfo]:
+        found: list[BucketInfo] = []
+        after = b""
+        while True:
+            query = ListQuery(space=Space.BUCKET, bucket_id=SYSTEM_BUCKET, after=after, limit=LIST_PAGE)
+            page = await list_latest(self._engine.store_map.sets[:1], self._engine.resolver, query, deadline=deadline)
+            for key, record in page.records.items():
+                body = decode_bucket_body(record.body)
+                found.append(_info(key.decode(), body))
+            if not page.is_truncated:
+                return found
+            after = page.last_key
+
+    async def usage(self, name: str, *, deadline: Deadline) -> UsageInfo:
+        """The sum over the sets of a drive that has nothing unsettled; without one, of the drive that holds most."""
+        info = await self.cached(name, deadline=deadline)
+        objects = versions = markers = size = 0
+        is_exact = True
+        for drive_set in self._engine.store_map.sets:
+            answers = values(
+                await ask_drives(
+                    drive_set,
+                    drive_set.slots,
+                    lambda drive: drive.bucket_usage(info.bucket_id, deadline=deadline),
+                )
+            )
+            settled = [usage for usage in answers.values() if not usage.unsettled]
+            is_exact = is_exact and bool(settled)
+            best = max(settled or answers.values(), key=lambda usage: usage.versions, default=None)
+            if best is not None:
+                objects, versions = objects + best.objects, versions + best.versions
+                markers, size = markers + best.delete_markers, size + best.size_bytes
+        return UsageInfo(objects, versions, markers, size, is_exact)
+
+    # --- how
+
+    async def _read(self, name: str, *, deadline: Deadline) -> BucketBody:
+        first = self._engine.store_map.sets[0]
+        found = await self._engine.reader.latest(first, _name(name), tuple(first.slots), deadline=deadline)
+        if found.record is None:
+            self.forget(name)
+            raise BucketMissing(name)
+        return decode_bucket_body(found.record.body)
+
+    async def _reopen(self, name: str, *, deadline: Deadline) -> BucketInfo:
+        body = await self._read(name, deadline=deadline)
+        if body.state is BucketState.CLOSING:
+            body = msgspec.structs.replace(body, number=body.number + 1, state=BucketState.OPEN)
+            await self._write_everywhere(name, body, deadline=deadline)
+        return self._remember(name, body)
+
+    async def _is_surely_empty(self, bucket_id: BucketId, *, deadline: Deadline) -> bool:
+        """W drives of each set found it empty inside their transactions; what only fewer hold was never acknowledged or
+        is
+        being settled. A listing by the read rule has the last word."""
+        query = ListQuery(space=Space.OBJECT, bucket_id=bucket_id, mode=ListMode.VERSIONS, limit=1)
+        page = await list_versions(self._engine.store_map.sets, self._engine.resolver, query, deadline=deadline)
+        return not page.items
+
+    async def _write_everywhere(self, name: str, body: BucketBody, *, deadline: Deadline) -> None:
+        for drive_set in reversed(self._engine.store_map.sets):
+            await self._write(drive_set, name, body, deadline=deadline)
+
+    async def _write(
+        self,
+        drive_set: DriveSet,
+        name: str,
+        body: BucketBody,
+        *,
+        kind: Kind = Kind.VALUE,
+        check: Callable[[Record | None], None] | None = None,
+        deadline: Deadline,
+    ) -> None:
+        draft = Record(
+            space=Space.BUCKET,
+            bucket_id=SYSTEM_BUCKET,
+            key=name.encode(),
+            version_id=NULL_VERSION,
+            kind=kind,
+            created=NO_TIME,
+            time=NO_TIME,
+            base=NO_TIME,
+            generations=(),
+            modified_ns=self._engine.clock.now_ns(),
+            k=drive_set.code.k,
+            m=drive_set.code.m,
+            body=encode_body(body),
+        )
+        await self._engine.committer.write(drive_set, VersionWrite(_name(name), draft, check=check), deadline=deadline)
+
+    def _remember(self, name: str, body: BucketBody) -> BucketInfo:
+        info = _info(name, body)
+        self._cache[name] = (self._engine.clock.monotonic() + CACHE_SECONDS, info)
+        return info
+
+
+def _name(name: str) -> KeyName:
+    return KeyName(Space.BUCKET, SYSTEM_BUCKET, name.encode())
+
+
+def _info(name: str, body: BucketBody) -> BucketInfo:
+    return BucketInfo(
+        name=name,
+        bucket_id=body.bucket_id,
+        number=body.number,
+        created_ns=body.created_ns,
+        region=body.region,
+        owner=body.owner,
+        versioning=body.versioning,
+        tags=body.tags,
+        has_events=body.has_events,
+    )

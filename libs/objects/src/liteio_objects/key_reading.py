@@ -1,0 +1,324 @@
+"""Reading a key: which record is its latest, or that of one version, by the read rule over a quorum of drives.
+
+The healthy read is one question to max(K, N-W+1) drives and one comparison of digests: any newer committed record is
+on W drives, so at least one of those asked would have shown it. Everything else takes the long way: all drives, whole
+registers, and a recommit where the rule asks for one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import NO_TIME, HybridTime, VersionId
+from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
+from liteio_contracts.storage_errors import StorageError
+from liteio_formats.record import Kind, Record, decode_record
+from liteio_objects.drive_set import Answers, DriveSet, ask_until, errors, values
+from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative
+from liteio_objects.registers import HEDGE_SECONDS, Registers, quorum_lost, read_registers
+from liteio_objects.settling import Settler, payload_shards, undecided
+from liteio_objects.shard_reading import PayloadShard
+
+_NEVER_REACHED: Final = HybridTime(2**63 - 1)
+_EXHAUSTED: Final = HybridTime(-1)
+# One round goes one version down on every drive that lags; a key needs many only when as many versions of it were
+# removed on some drives and are not yet on others.
+_ROUNDS_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key or version as read. `record` None: surely absent. `decided_time` is the base of a
+    conditional write (R6)."""
+
+    record: Record | None
+    decided_time: HybridTime
+    payloads: Mapping[int, PayloadShard] = field(default_factory=dict)  # by shard index, not yet verified
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBasis:
+    """What a writer learnt before its first commit."""
+
+    newest_seen: HybridTime
+    generations: Mapping[int, str]  # by slot, of the drives that answered: only these are sent commits
+    found: Found | None  # for conditional writes
+
+
+class KeyReader:
+    """Reads keys of any space from their set."""
+
+    def __init__(self, settler: Settler) -> None:
+        self._settler = settler
+
+    async def latest(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        order: Sequence[int],
+        *,
+        wants_payload: bool = False,
+        deadline: Deadline,
+    ) -> Found:
+        """The newest version that is there: a value or a delete marker. Raises ReadQuorumLost when that can not be
+        told."""
+        code = drive_set.code
+        query = KeyQuery(name, wants_payload=wants_payload)
+        slots = drive_set.quick_slots(order)
+        first, rest = slots[: max(code.k, code.read_quorum)], slots[max(code.k, code.read_quorum) :]
+        heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
+        found = agreed(values(heads), drive_set) if len(values(heads)) == len(first) else None
+        if found is not None:
+            return found
+        missing = [slot for slot in first if isinstance(heads.get(slot), StorageError)]
+        heads |= await self._ask_heads(drive_set, [*rest, *missing], query, deadline=deadline)
+        return await self._weigh_heads(drive_set, name, heads, wants_payload=wants_payload, deadline=deadline)
+
+    async def version(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        version_id: VersionId,
+        *,
+        wants_payload: bool = False,
+        deadline: Deadline,
+    ) -> Found:
+        """The record of exactly this version id, None when it was removed or never was."""
+        registers = await read_registers(drive_set, name, (version_id,), wants_payload=wants_payload, deadline=deadline)
+        decision = await self._settled_enough(drive_set, name, registers, version_id, deadline=deadline)
+        weighed = decision.weighed if decision.verdict is Verdict.HOLDS else None
+        decided_time = weighed.entry.time if weighed is not None else NO_TIME
+        if weighed is None or decision.live is None:
+            return Found(None, decided_time)
+        payloads = payload_shards(registers, weighed.record, weighed.entry.digest) if wants_payload else {}
+        return Found(weighed.record, decided_time, payloads)
+
+    async def basis(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        *,
+        version_id: VersionId | None = None,
+        is_conditional: bool = False,
+        deadline: Deadline,
+    ) -> WriteBasis:
+        """Read before a write: all drives; N-W+1 authoritative answers are needed, also for a blind write.
+
+        `version_id`: the register that the write will change, when it is not a new version.
+        """
+        query = KeyQuery(name)
+        heads = await self._ask_heads(drive_set, drive_set.slots, query, deadline=deadline)
+        answers = dict(values(heads))
+        newest = newest_time(answers.values())
+        if version_id is not None and not _head_shows(answers.values(), version_id):
+            registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
+            newest = max(newest, newest_time(registers.answers.values()))
+            # A drive whose generation changed between the two answers would be refused by it; keep the earlier one.
+        if count_authoritative(answers.values()) < drive_set.code.read_quorum:
+            raise quorum_lost(drive_set, count_authoritative(answers.values()), errors(heads))
+        found = None
+        if is_conditional:
+            found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
+        return WriteBasis(newest, {slot: answer.generation for slot, answer in answers.items()}, found)
+
+    async def _ask_heads(
+        self,
+        drive_set: DriveSet,
+        slots: Iterable[int],
+        query: KeyQuery,
+        *,
+        deadline: Deadline,
+        patience_seconds: float | None = None,
+    ) -> Answers[KeyAnswer]:
+        return await ask_until(
+            drive_set,
+            slots,
+            lambda drive: drive.read_key(query, deadline=deadline),
+            _enough(drive_set),
+            deadline=deadline if patience_seconds is None else deadline.sooner(patience_seconds),
+            grace_seconds=1.0,
+        )
+
+    async def _weigh_heads(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        heads: Answers[KeyAnswer],
+        *,
+        wants_payload: bool,
+        deadline: Deadline,
+    ) -> Found:
+        answers = values(heads)
+        if len(answers) >= drive_set.code.write_quorum:
+            found = agreed(answers, drive_set)
+            if found is not None:
+                return found
+        if count_authoritative(answers.values()) < drive_set.code.read_quorum and not any(
+            answer.entries for answer in answers.values()
+        ):
+            raise quorum_lost(drive_set, count_authoritative(answers.values()), errors(heads))
+        descent = _Descent(self, drive_set, name, answers, wants_payload, deadline)
+        return await descent.find()
+
+    async def _settled_enough(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        registers: Registers,
+        version_id: VersionId,
+        *,
+        deadline: Deadline,
+    ) -> Decision:
+        """The register's decision, after the recommit that R5 may ask for. Raises ReadQuorumLost when
+        it is undecided."""
+        decision = registers.decisions[version_id]
+        if decision.verdict is Verdict.RECOMMIT and decision.weighed is not None:
+            holders = await self._settler.roll_forward(
+                drive_set, name, decision.weighed, registers.views[version_id], deadline=deadline
+            )
+            if len(holders) >= drive_set.code.write_quorum:
+                return Decision(Verdict.HOLDS, decision.weighed)
+        elif decision.verdict in (Verdict.HOLDS, Verdict.EMPTY):
+            return decision
+        raise undecided(drive_set, decision, list(registers.troubles))
+
+
+class _Descent:
+    """The long way to a key's latest version: from the newest down, deciding each register met, until one is live and
+    no
+    drive could hold a newer one that was not looked at."""
+
+    def __init__(
+        self,
+        reader: KeyReader,
+        drive_set: DriveSet,
+        name: KeyName,
+        heads: Mapping[int, KeyAnswer],
+        wants_payload: bool,
+        deadline: Deadline,
+    ) -> None:
+        self._reader, self._drive_set, self._name = reader, drive_set, name
+        self._wants_payload, self._deadline = wants_payload, deadline
+        self._reached = dict.fromkeys(heads, _NEVER_REACHED)
+        self._decided: dict[VersionId, Weighed | None] = {}
+        self._payloads: dict[bytes, Mapping[int, PayloadShard]] = {}
+        self._decided_time = NO_TIME
+        self._heads = heads
+
+    async def find(self) -> Found:
+        answers = self._heads
+        for _ in range(_ROUNDS_MAX):
+            await self._take(answers)
+            newest = max(
+                (weighed for weighed in self._decided.values() if weighed is not None),
+                key=lambda weighed: weighed.entry.created,
+                default=None,
+            )
+            floor = newest.entry.created if newest is not None else _EXHAUSTED
+            lagging = {slot: reached for slot, reached in self._reached.items() if reached > floor}
+            if not lagging:
+                return self._found(newest)
+            answers = await self._ask_below(lagging)
+        raise quorum_lost(self._drive_set, len(self._heads), ())
+
+    async def _ask_below(self, lagging: Mapping[int, HybridTime]) -> dict[int, KeyAnswer]:
+        given = await ask_until(
+            self._drive_set,
+            lagging,
+            lambda drive: drive.read_key(KeyQuery(self._name, below=lagging[drive.slot]), deadline=self._deadline),
+            lambda _: False,
+            deadline=self._deadline,
+        )
+        for slot, answer in given.items():
+            if isinstance(answer, StorageError):  # It counts as unknown in every register that it would have shown.
+                self._reached[slot] = _EXHAUSTED
+        return values(given)
+
+    async def _take(self, answers: Mapping[int, KeyAnswer]) -> None:
+        """Decide the registers that these heads show for the first time, and note how far down each drive has come."""
+        fresh: set[VersionId] = set()
+        for slot, answer in answers.items():
+            below = self._reached[slot]
+            rows = [entry for entry in answer.entries if not entry.is_tombstone and entry.created < below]
+            self._reached[slot] = rows[-1].created if rows and rows[-1].is_settled else _EXHAUSTED
+            fresh.update(entry.version_id for entry in answer.entries if entry.version_id not in self._decided)
+            if all(entry.is_settled for entry in answer.entries):
+                self._decided_time = max(self._decided_time, answer.head_time)
+        if not fresh:
+            return
+        registers = await read_registers(
+            self._drive_set, self._name, sorted(fresh), wants_payload=self._wants_payload, deadline=self._deadline
+        )
+        for version_id in fresh:
+            decision = await self._reader._settled_enough(
+                self._drive_set, self._name, registers, version_id, deadline=self._deadline
+            )
+            self._decided[version_id] = decision.live
+            if decision.weighed is not None and decision.verdict is Verdict.HOLDS:
+                self._decided_time = max(self._decided_time, decision.weighed.entry.time)
+            if decision.live is not None and self._wants_payload:
+                record = decision.live.record
+                self._payloads[decision.live.entry.digest] = payload_shards(
+                    registers, record, decision.live.entry.digest
+                )
+
+    def _found(self, newest: Weighed | None) -> Found:
+        if newest is None:
+            return Found(None, self._decided_time)
+        return Found(newest.record, self._decided_time, self._payloads.get(newest.entry.digest, {}))
+
+
+def agreed(answers: Mapping[int, KeyAnswer], drive_set: DriveSet) -> Found | None:
+    """The fast path: what these drives say if they say the same and it is sure; None sends the reader the long way."""
+    code = drive_set.code
+    if count_authoritative(answers.values()) < code.read_quorum:
+        return None
+    heads = list(answers.values())
+    if any(entry.kind is Kind.TOMBSTONE for head in heads for entry in head.entries):
+        return None
+    decided_time = max((head.head_time for head in heads if head.is_authoritative), default=NO_TIME)
+    if not any(head.entries for head in heads):
+        return Found(None, decided_time)
+    if not all(head.entries for head in heads):
+        return None
+    newest = [head.entries[0] for head in heads]
+    if any(entry.digest != newest[0].digest for entry in newest):
+        return None
+    if not any(entry.is_settled for entry in newest) and len(newest) < code.write_quorum:
+        return None
+    record = decode_record(newest[0].encoded)
+    if record.parts and len(newest) < code.k:
+        return None
+    payloads = _payloads_of(answers, record) if newest[0].payload is not None else {}
+    return Found(record, max(decided_time, record.time), payloads)
+
+
+def _payloads_of(answers: Mapping[int, KeyAnswer], record: Record) -> dict[int, PayloadShard]:
+    found = {}
+    for slot, answer in answers.items():
+        entry: Entry = answer.entries[0]
+        if entry.payload is not None:
+            found[record.shard_index_of(slot)] = PayloadShard(entry.payload, entry.payload_hash)
+    return found
+
+
+def newest_time(answers: Iterable[KeyAnswer]) -> HybridTime:
+    """The newest hybrid time seen anywhere: heads, rows, tombstones, settled or not, on whole drives or not."""
+    newest = NO_TIME
+    for answer in answers:
+        newest = max(newest, answer.head_time, *(entry.time for entry in answer.entries), NO_TIME)
+    return newest
+
+
+def _head_shows(answers: Iterable[KeyAnswer], version_id: VersionId) -> bool:
+    """Whether every head begins with this very version, so that nothing newer of its register can be hidden below."""
+    return all(not answer.entries or answer.entries[0].version_id == version_id for answer in answers)
+
+
+def _enough(drive_set: DriveSet) -> Callable[[Answers[KeyAnswer]], bool]:
+    def is_enough(answers: Answers[KeyAnswer]) -> bool:
+        given = values(answers).values()
+        return len(given) >= drive_set.code.write_quorum and count_authoritative(given) >= drive_set.code.read_quorum
+
+    return is_enough

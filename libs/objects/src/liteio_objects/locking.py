@@ -1,0 +1,34 @@
+"""Holding locks around writes, with the object layer's error when they can not be had."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from liteio_base.deadline import Deadline
+from liteio_contracts.locks import LockTimeout
+from liteio_contracts.object_errors import OperationTimeout
+from liteio_contracts.object_layer import BucketInfo
+from liteio_objects.engine import Engine
+
+
+def object_lock(info: BucketInfo, key: bytes) -> bytes:
+    """The lock that writers of an object hold, completing an upload of it included."""
+    return b"\x00".join((b"object", info.bucket_id.encode(), key))
+
+
+def bucket_lock(name: str) -> bytes:
+    """The lock that changes of a bucket hold."""
+    return b"bucket\x00" + name.encode()
+
+
+@asynccontextmanager
+async def hold(engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> AsyncIterator[None]:
+    """Hold the locks of `names`. Raises OperationTimeout; nothing was written then."""
+    lock = engine.locks.lock(names, deadline=deadline)
+    try:
+        await lock.__aenter__()
+    except LockTimeout as late:
+        raise OperationTimeout("another write of the same key is still under way") from late
+    try:
+        yield
+    finally:
+        await lock.__aexit__(None, None, None)

@@ -1,0 +1,306 @@
+"""The ObjectWrites role: put, link, delete, tags."""
+
+from dataclasses import replace
+
+import msgspec
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, VersionId, new_data_id
+from liteio_contracts.object_errors import (
+    BucketMissing,
+    ConditionalConflict,
+    NotLinkable,
+    ObjectMissing,
+)
+from liteio_contracts.object_layer import (
+    Body,
+    BodyFacts,
+    BucketInfo,
+    DeleteObject,
+    DeleteResult,
+    LinkObject,
+    ObjectInfo,
+    PutObject,
+    ReadObject,
+    SetTags,
+)
+from liteio_contracts.storage import CasScope, KeyName
+from liteio_formats.record import Kind, Record, Space
+from liteio_objects.buckets import BucketStore
+from liteio_objects.committing import BucketChanged, VersionWrite
+from liteio_objects.conditions import condition_check
+from liteio_objects.engine import Engine
+from liteio_objects.events import event_row
+from liteio_objects.info import object_info, versions_a_write
+from liteio_objects.key_reading import Found
+from liteio_objects.locking import hold, object_lock
+from liteio_objects.object_reads import ObjectReading, shown
+from liteio_objects.shard_coding import PayloadShard
+from liteio_objects.shard_reading import rebuild_inline
+from liteio_objects.shard_writing import StoredBody, store_body
+from liteio_objects.store_map import Place
+
+
+class ObjectWriting:
+    """Writes objects of a store."""
+
+    def __init__(self, engine: Engine, buckets: BucketStore, reading: ObjectReading) -> None:
+        self._engine, self._buckets, self._reading = engine, buckets, reading
+
+    async def put(self, request: PutObject, body: Body, *, deadline: Deadline) -> ObjectInfo:
+        seconds = deadline.seconds_left()
+        info = await self._buckets.cached(request.bucket, deadline=deadline)
+        place = self._engine.store_map.place(info.bucket_id, request.key.encode())
+        stored = await store_body(
+            place.drive_set,
+            place.order,
+            body,
+            data_id=new_data_id(self._engine.randomness),
+            part_number=1,
+            may_be_inline=True,
+            io=self._engine.shard_io,
+        )
+        facts = body.facts()
+        draft = self._draft(request, info.bucket_id, place, stored, facts)
+        payloads = dict(enumerate(stored.inline)) if stored.inline is not None else {}
+        staged = None
+        if stored.part is not None and stored.inline is None:
+            staged = frozenset(place.drive_set.slots) - stored.failed_slots
+        # The client took its time with the body: what follows is bounded by the time that was given at the start.
+        return await self._write(request, info, place, draft, payloads, staged, seconds)
+
+    async def link(self, request: LinkObject, *, deadline: Deadline) -> ObjectInfo:
+        _, source_place, found = await self._reading.find(request.source, wants_payload=False, deadline=deadline)
+        source = shown(request.source, found)
+        target = request.target
+        info = await self._buckets.cached(target.bucket, deadline=deadline)
+        place = self._engine.store_map.place(info.bucket_id, target.key.encode())
+        if place.drive_set is not source_place.drive_set or source.is_inline:
+            raise NotLinkable("the data does not lie where the new key's data must lie")
+        if (source.etag, source.modified_ns) != (request.source_info.etag, request.source_info.modified_ns):
+            raise NotLinkable("the source has changed")
+        draft = msgspec.structs.replace(
+            source,
+            bucket_id=info.bucket_id,
+            key=target.key.encode(),
+            modified_ns=self._engine.clock.now_ns(),
+            metadata=dict(target.metadata),
+            tags=target.tags,
+        )
+        return await self._write(target, info, place, draft, {}, None, deadline.seconds_left())
+
+    async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
+        async def work(info: BucketInfo) -> DeleteResult:
+            return await self._engine.tasks.to_its_end(self._delete(request, info, deadline))
+
+        return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
+
+    async def set_tags(self, request: SetTags, *, deadline: Deadline) -> ObjectInfo:
+        async def work(info: BucketInfo) -> ObjectInfo:
+            return await self._engine.tasks.to_its_end(self._set_tags(request, info, deadline))
+
+        return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
+
+    # --- put and link
+
+    def _draft(
+        self, request: PutObject, bucket_id: BucketId, place: Place, stored: StoredBody, facts: BodyFacts
+    ) -> Record:
+        code = place.drive_set.code
+        parts = (msgspec.structs.replace(stored.part, etag=facts.etag),) if stored.part is not None else ()
+        return Record(
+            space=Space.OBJECT,
+            bucket_id=bucket_id,
+            key=request.key.encode(),
+            version_id=NULL_VERSION,
+            kind=Kind.VALUE,
+            created=NO_TIME,
+            time=NO_TIME,
+            base=NO_TIME,
+            generations=(),
+            modified_ns=self._engine.clock.now_ns(),
+            size_bytes=stored.size_bytes,
+            etag=facts.etag,
+            k=code.k,
+            m=code.m,
+            order=place.order,
+            parts=parts,
+            is_inline=stored.inline is not None,
+            metadata=dict(request.metadata),
+            tags=request.tags,
+            checksum=facts.checksum,
+        )
+
+    async def _write(
+        self,
+        request: PutObject,
+        info: BucketInfo,
+        place: Place,
+        draft: Record,
+        payloads: dict[int, PayloadShard],
+        staged_slots: frozenset[int] | None,
+        seconds: float,
+    ) -> ObjectInfo:
+        first_id = info.bucket_id
+
+        async def work(info: BucketInfo) -> ObjectInfo:
+            if info.bucket_id != first_id:  # Deleted and made anew meanwhile: the bytes lie where the old one's lie.
+                raise BucketMissing(request.bucket)
+            deadline = Deadline.after(seconds, self._engine.clock)
+            return await self._engine.tasks.to_its_end(
+                self._write_locked(request, info, place, draft, payloads, staged_slots, deadline)
+            )
+
+        deadline = Deadline.after(seconds, self._engine.clock)
+        return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
+
+    async def _write_locked(
+        self,
+        request: PutObject,
+        info: BucketInfo,
+        place: Place,
+        draft: Record,
+        payloads: dict[int, PayloadShard],
+        staged_slots: frozenset[int] | None,
+        deadline: Deadline,
+    ) -> ObjectInfo:
+        write = VersionWrite(
+            name=KeyName(Space.OBJECT, info.bucket_id, draft.key),
+            draft=draft,
+            version_id=None if versions_a_write(info) else NULL_VERSION,
+            check=condition_check(request.key, request.condition),
+            payloads=payloads,
+            staged_slots=staged_slots,
+            bucket_number=info.number,
+            reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
+            event=event_row(info, request.event_name, request.event_facts),
+        )
+        async with hold(self._engine, [object_lock(info, draft.key)], deadline=deadline):
+            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        return object_info(info, record, is_latest=True)
+
+    # --- delete
+
+    async def _delete(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
+        key = request.key.encode()
+        place = self._engine.store_map.place(info.bucket_id, key)
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+            if request.version_id is not None:
+                return await self._delete_version(request, request.version_id, info, place, deadline)
+            if info.versioning.value:
+                return await self._add_marker(request, info, place, deadline)
+            return await self._delete_null(request, info, place, deadline)
+
+    async def _delete_version(
+        self, request: DeleteObject, version_id: VersionId, info: BucketInfo, place: Place, deadline: Deadline
+    ) -> DeleteResult:
+        name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
+        found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
+        if found.record is None:
+            return DeleteResult(is_delete_marker=False, version_id=version_id)
+        check = condition_check(request.key, request.condition)
+        if check is not None:
+            check(found.record)
+        write = self._removal(request, info, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
+        await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        return DeleteResult(is_delete_marker=found.record.kind is Kind.DELETE_MARKER, version_id=version_id)
+
+    async def _delete_null(
+        self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
+    ) -> DeleteResult:
+        name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
+        found = await self._engine.reader.latest(place.drive_set, name, place.order, deadline=deadline)
+        check = condition_check(request.key, request.condition)
+        if check is not None:
+            check(found.record)
+        if found.record is not None:
+            write = self._removal(request, info, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
+            write = replace(write, check=check)
+            await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        else:  # A remembered configuration could hide that the bucket is versioned by now, or gone.
+            fresh = await self._buckets.bucket(request.bucket, deadline=deadline)
+            if fresh.number != info.number:
+                raise BucketChanged
+        return DeleteResult(is_delete_marker=False, version_id=None)
+
+    async def _add_marker(
+        self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
+    ) -> DeleteResult:
+        version_id = None if versions_a_write(info) else NULL_VERSION
+        write = self._removal(request, info, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
+        write = replace(write, check=condition_check(request.key, request.condition))
+        record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        return DeleteResult(is_delete_marker=True, version_id=record.version_id)
+
+    def _removal(
+        self,
+        request: DeleteObject,
+        info: BucketInfo,
+        kind: Kind,
+        version_id: VersionId | None,
+        scope: CasScope,
+        deadline: Deadline,
+    ) -> VersionWrite:
+        key = request.key.encode()
+        draft = Record(
+            space=Space.OBJECT,
+            bucket_id=info.bucket_id,
+            key=key,
+            version_id=NULL_VERSION,
+            kind=kind,
+            created=NO_TIME,
+            time=NO_TIME,
+            base=NO_TIME,
+            generations=(),
+            modified_ns=self._engine.clock.now_ns(),
+        )
+        is_marker = kind is Kind.DELETE_MARKER
+        event_name = "s3:ObjectRemoved:DeleteMarkerCreated" if is_marker else "s3:ObjectRemoved:Delete"
+        return VersionWrite(
+            name=KeyName(Space.OBJECT, info.bucket_id, key),
+            draft=draft,
+            version_id=version_id,
+            scope=scope,
+            bucket_number=info.number,
+            reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
+            event=event_row(info, event_name, request.event_facts),
+        )
+
+    # --- tags
+
+    async def _set_tags(self, request: SetTags, info: BucketInfo, deadline: Deadline) -> ObjectInfo:
+        key = request.key.encode()
+        name = KeyName(Space.OBJECT, info.bucket_id, key)
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+            source = ReadObject(request.bucket, request.key, request.version_id)
+            _, place, found = await self._reading.find(source, wants_payload=True, deadline=deadline)
+            before = shown(source, found)
+
+            def must_be_unchanged(record: Record | None) -> None:
+                if record is None:
+                    raise ObjectMissing(request.key)
+                if record.time != before.time:
+                    raise ConditionalConflict("the version has changed meanwhile")
+
+            write = VersionWrite(
+                name=name,
+                draft=msgspec.structs.replace(before, tags=request.tags),
+                version_id=before.version_id,
+                scope=CasScope.VERSION,
+                keeps_created=before.created,
+                check=must_be_unchanged,
+                payloads=await self._all_payloads(place, name, before, found, deadline),
+                bucket_number=info.number,
+                reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
+            )
+            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        return object_info(info, record, is_latest=request.version_id is None)
+
+    async def _all_payloads(
+        self, place: Place, name: KeyName, record: Record, found: Found, deadline: Deadline
+    ) -> dict[int, PayloadShard]:
+        """An inline object's shard for every drive: the new row carries its own copy."""
+        if not record.is_inline:
+            return {}
+        every_index = frozenset(range(record.k + record.m))
+        return dict(rebuild_inline(place.drive_set.code, record, found.payloads, every_index))

@@ -1,0 +1,182 @@
+"""`SetListing`: the candidates of one set of drives, page by page, read live from N-W+1 authoritative drives."""
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import VersionId
+from liteio_contracts.object_errors import ReadQuorumLost
+from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery, ListPage, ListQuery
+from liteio_contracts.storage_errors import StorageError
+from liteio_formats.record import Record, decode_record
+from liteio_objects.asking import ask_some
+from liteio_objects.drive_set import Answers, DriveSet, ask, errors, values
+from liteio_objects.page_merge import (
+    Candidate,
+    MergedPage,
+    Position,
+    behind,
+    merge_pages,
+    position_of,
+    row_position,
+    start_of,
+)
+
+RESOLVES_MAX: Final = 16  # keys that one listing asks about at the same time
+
+
+class KeyResolver(Protocol):
+    """The read rule, for keys on which the drives of a page differ."""
+
+    async def resolve_latest(self, name: KeyName, *, deadline: Deadline) -> Record | None:
+        """The key's newest committed record, a value or a delete marker; None when it is surely absent. Raises
+        ReadQuorumLost."""
+
+    async def resolve_versions(
+        self, name: KeyName, version_ids: Sequence[VersionId], *, deadline: Deadline
+    ) -> list[Record]:
+        """The committed records of those of these versions that are there. Raises ReadQuorumLost."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListContext:
+    """What every step of one listing needs."""
+
+    resolver: KeyResolver
+    deadline: Deadline
+    resolving: asyncio.Semaphore
+
+    async def latest(self, name: KeyName) -> Record | None:
+        async with self.resolving:
+            return await self.resolver.resolve_latest(name, deadline=self.deadline)
+
+    async def versions(self, name: KeyName, version_ids: Sequence[VersionId]) -> list[Record]:
+        async with self.resolving:
+            return await self.resolver.resolve_versions(name, version_ids, deadline=self.deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCandidate:
+    """A candidate, and the record when it was decided on the way."""
+
+    candidate: Candidate
+    record: Record | None = None
+
+
+class SetListing:
+    """`waiting` holds the candidates up to `covered` that were not taken yet; `covered` None: to the end."""
+
+    def __init__(self, drive_set: DriveSet, query: ListQuery, context: ListContext) -> None:
+        self.drive_set = drive_set
+        self.waiting: deque[FoundCandidate] = deque()
+        self.covered: Position | None = None
+        self._query: ListQuery | None = query
+        self._context = context
+        self._order = _rotated(drive_set, query)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """No more pages: `waiting` is all that is left."""
+        return self._query is None
+
+    async def read_on(self, limit: int) -> None:
+        """Read the next page, of at most `limit` items a drive. Raises ReadQuorumLost."""
+        if self._query is None:
+            return
+        query = msgspec.structs.replace(self._query, limit=limit)
+        failed: set[int] = set()
+        while True:
+            pages = await self._ask(query, failed)
+            merged = merge_pages(pages, query.mode, self.drive_set.code.write_quorum)
+            veiled = await self._read_veiled(query, pages, merged)
+            if not errors(veiled):
+                break
+            failed.update(slot for slot, answer in veiled.items() if isinstance(answer, StorageError))
+        self.waiting.extend(await self._unveiled(query, merged, values(veiled)))
+        self.covered = None if merged.last is None else position_of(merged.last, query.mode)
+        self._query = None if merged.last is None else behind(query, merged.last)
+
+    async def _ask(self, query: ListQuery, failed: set[int]) -> dict[int, ListPage]:
+        needed = self.drive_set.code.read_quorum
+        slots = [slot for slot in self.drive_set.quick_slots(self._order) if slot not in failed]
+        answers = await ask_some(
+            self.drive_set,
+            slots,
+            lambda drive: drive.list_page(query, deadline=self._context.deadline),
+            _is_witness,
+            needed,
+            deadline=self._context.deadline,
+        )
+        pages = {slot: page for slot, page in values(answers).items() if _is_witness(page)}
+        if len(pages) < needed:
+            raise ReadQuorumLost(needed=needed, got=len(pages), causes=errors(answers))
+        return pages
+
+    # --- rows under unsettled tombstones ------------------------------------------------------------------------------
+
+    async def _read_veiled(
+        self, query: ListQuery, pages: Mapping[int, ListPage], merged: MergedPage
+    ) -> Answers[list[KeyAnswer]]:
+        """Ask each drive that veils keys for their unsettled tombstones. It must be that very drive: only it may be the
+        one of those asked that holds a committed row which it does not show."""
+        keys = {slot: set(found) for slot, found in merged.veiled.items()}
+        if start_of(query) is not None:  # What a drive shows of this key may all have been on the page before.
+            for slot in pages:
+                keys.setdefault(slot, set()).add(query.after)
+        if not keys:
+            return {}
+
+        async def read(slot: int) -> list[KeyAnswer]:
+            drive, found = self.drive_set.drives[slot], []
+            for key in sorted(keys[slot]):
+                name = KeyName(query.space, query.bucket_id, key)
+                found.append(await drive.read_key(KeyQuery(name), deadline=self._context.deadline))
+            return found
+
+        answers = await asyncio.gather(*(ask(read(slot)) for slot in keys))
+        return dict(zip(keys, answers, strict=True))
+
+    async def _unveiled(
+        self, query: ListQuery, merged: MergedPage, answers: Mapping[int, list[KeyAnswer]]
+    ) -> list[FoundCandidate]:
+        """The candidates, with those decided by the read rule whose version has an unsettled tombstone somewhere."""
+        versions: dict[bytes, set[VersionId]] = {}
+        for entry in (entry for found in answers.values() for answer in found for entry in answer.entries):
+            if entry.is_tombstone:
+                versions.setdefault(decode_record(entry.encoded).key, set()).add(entry.version_id)
+        if not versions:
+            return [FoundCandidate(candidate) for candidate in merged.candidates]
+        decided = await asyncio.gather(
+            *(
+                self._context.versions(KeyName(query.space, query.bucket_id, key), sorted(version_ids))
+                for key, version_ids in versions.items()
+            )
+        )
+        start, end = start_of(query), None if merged.last is None else position_of(merged.last, query.mode)
+        found = [
+            FoundCandidate(candidate)
+            for candidate in merged.candidates
+            if candidate.is_prefix or candidate.version_id not in versions.get(candidate.key, ())
+        ]
+        for record in (record for records in decided for record in records):
+            position = row_position(record.key, record.created, record.version_id)
+            if (start is None or position > start) and (end is None or position <= end):
+                found.append(FoundCandidate(Candidate(position, False, record.version_id), record))
+        return sorted(found, key=lambda each: each.candidate.position)
+
+
+def _is_witness(page: ListPage) -> bool:
+    """Whether the page counts: a drive that is not whole does not, nor one that says there is more but not where."""
+    return page.is_authoritative and (bool(page.items) or not page.is_truncated)
+
+
+def _rotated(drive_set: DriveSet, query: ListQuery) -> list[int]:
+    """All slots, beginning at one that depends on the query: listings are spread over the drives."""
+    first = zlib.crc32(query.bucket_id.encode() + query.prefix + query.after) % len(drive_set.drives)
+    return [*drive_set.slots[first:], *drive_set.slots[:first]]

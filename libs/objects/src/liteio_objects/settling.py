@@ -1,0 +1,172 @@
+"""Settling a register: rolling forward what was or may have been acknowledged, rolling back behind fences what was not.
+
+docs/protocols/commit.md, "Settling": R1, R7, R8. Any gateway, and the maintenance, may settle any key at any time.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import Generation, VersionId
+from liteio_contracts.object_errors import ReadQuorumLost
+from liteio_contracts.storage import (
+    CasScope,
+    Commit,
+    FenceRequest,
+    KeyName,
+    RowCommit,
+    VersionRef,
+)
+from liteio_contracts.storage_errors import StorageError
+from liteio_formats.record import Kind, Record
+from liteio_objects.confirming import Confirmer
+from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
+from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, weigh
+from liteio_objects.registers import Registers, read_registers
+from liteio_objects.shard_reading import PayloadShard, rebuild_inline, rebuild_part
+
+
+class Settled(Enum):
+    """How a settling pass of one register ended."""
+
+    WHOLE = auto()  # its newest record is on all N drives and confirmed
+    PARTIAL = auto()  # committed and confirmed, but some drives could not be given it
+    EMPTY = auto()  # surely nothing is held
+    UNDECIDED = auto()  # too few answers; try again later
+
+
+class Settler:
+    """Brings a register's drives to agreement. Stateless but for the confirmer it hands finished work to."""
+
+    def __init__(self, confirmer: Confirmer) -> None:
+        self._confirmer = confirmer
+
+    async def settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId, *, deadline: Deadline) -> Settled:
+        """One pass over a register. Idempotent; rivals may run it at the same time."""
+        registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
+        views = registers.views[version_id]
+        for entry in candidates(views):
+            weighed = weigh(entry, views, drive_set.code)
+            if weighed.standing is Standing.DEAD or (
+                weighed.standing is Standing.SKIPPED and await self._fence(drive_set, name, weighed, deadline=deadline)
+            ):
+                await self._roll_back(drive_set, name, weighed, deadline=deadline)
+                continue
+            if weighed.standing in (Standing.COMMITTED, Standing.FORWARD):
+                return await self._finish(drive_set, name, weighed, views, deadline=deadline)
+            return Settled.UNDECIDED
+        is_sure = sum(1 for view in views.values() if view.is_authoritative) >= drive_set.code.read_quorum
+        return Settled.EMPTY if is_sure else Settled.UNDECIDED
+
+    async def roll_forward(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        weighed: Weighed,
+        views: Mapping[int, View],
+        *,
+        deadline: Deadline,
+    ) -> frozenset[int]:
+        """Give the record, with its shards, to the answering drives that lack it. Returns the slots that hold it then.
+
+        R7: a version seen on W drives or settled anywhere lifts a fence against it.
+        """
+        lacking = [slot for slot in views if slot not in weighed.holders]
+        if not lacking:
+            return weighed.holders
+        is_proven = weighed.standing is Standing.COMMITTED or weighed.is_settled
+        rows = await self._rows_for(drive_set, name, weighed, lacking, deadline=deadline)
+        results = {
+            slot: await ask(drive_set.drives[slot].commit(Commit((row,), lifts_fences=is_proven), deadline=deadline))
+            for slot, row in rows.items()
+        }
+        return weighed.holders | values(results).keys()
+
+    async def _finish(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        weighed: Weighed,
+        views: Mapping[int, View],
+        *,
+        deadline: Deadline,
+    ) -> Settled:
+        holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
+        if len(holders) < drive_set.code.write_quorum:
+            return Settled.UNDECIDED
+        ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
+        await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
+        return Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
+
+    async def _fence(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
+        """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives promised."""
+        ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
+        record = weighed.record
+
+        def named_generation(slot: int) -> Generation:
+            return record.generations[slot] if slot < len(record.generations) else Generation("")
+
+        answers = await ask_drives(
+            drive_set,
+            drive_set.slots,
+            lambda drive: drive.fence(
+                FenceRequest(ref, record.base, named_generation(drive.slot)),
+                deadline=deadline,
+            ),
+        )
+        fenced = sum(1 for answer in values(answers).values() if answer.is_fenced)
+        return fenced >= drive_set.code.read_quorum
+
+    async def _roll_back(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> None:
+        ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
+        await ask_drives(drive_set, drive_set.slots, lambda drive: drive.roll_back(ref, deadline=deadline))
+
+    async def _rows_for(
+        self, drive_set: DriveSet, name: KeyName, weighed: Weighed, lacking: list[int], *, deadline: Deadline
+    ) -> dict[int, RowCommit]:
+        """The row for each lacking drive, its shards staged there first. Drives that can not be given
+        one are left out."""
+        record, encoded = weighed.record, weighed.entry.encoded
+
+        def row(slot: int, payload: PayloadShard | None = None) -> RowCommit:
+            shard_index = record.shard_index_of(slot) if record.order else 0
+            plain = RowCommit(encoded, CasScope.VERSION, record.time, shard_index)
+            if payload is None:
+                return plain
+            return RowCommit(encoded, CasScope.VERSION, record.time, shard_index, payload.payload, payload.payload_hash)
+
+        if record.kind is not Kind.VALUE or not record.parts:
+            return {slot: row(slot) for slot in lacking}
+        indexes = {record.shard_index_of(slot): slot for slot in lacking}
+        if record.is_inline:
+            holding = await read_registers(drive_set, name, (record.version_id,), wants_payload=True, deadline=deadline)
+            shards = payload_shards(holding, record, weighed.entry.digest)
+            rebuilt = rebuild_inline(drive_set.code, record, shards, frozenset(indexes))
+            return {indexes[index]: row(indexes[index], payload) for index, payload in rebuilt.items()}
+        staged = set(indexes)
+        for part in record.parts:
+            staged &= await rebuild_part(
+                drive_set, record, part, frozenset(staged), deadline=deadline, holders=weighed.holders
+            )
+        return {indexes[index]: row(indexes[index]) for index in staged}
+
+
+def payload_shards(registers: Registers, record: Record, digest: bytes) -> dict[int, PayloadShard]:
+    """The inline shards of one record that came along with an answer, by shard index, not yet verified."""
+    found = {}
+    for slot, answer in registers.answers.items():
+        for entry in answer.entries:
+            if entry.digest == digest and entry.payload is not None and slot in record.order:
+                found[record.shard_index_of(slot)] = PayloadShard(entry.payload, entry.payload_hash)
+    return found
+
+
+def undecided(drive_set: DriveSet, decision: Decision, troubles: list[StorageError]) -> ReadQuorumLost:
+    """The 503 of a register that can not be decided now."""
+    held = len(decision.weighed.holders) if decision.weighed is not None else 0
+    return ReadQuorumLost(
+        "what is stored under the key can not be decided now",
+        needed=drive_set.code.write_quorum,
+        got=held,
+        causes=troubles,
+    )

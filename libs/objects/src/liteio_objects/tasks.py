@@ -1,0 +1,57 @@
+"""Tasks that outlive the request that began them, owned by the process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from liteio_contracts.storage_errors import StorageError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class OwnedTasks:
+    """Keeps tasks alive and reports what no caller is left to hear. `drain` waits for them when the process ends."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.ensure_future(work)
+        self.adopt(task)
+        return task
+
+    def adopt(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` so that the caller's cancellation loses only the answer."""
+        return await asyncio.shield(self.start(work))
+
+    @staticmethod
+    async def shielded(call: Awaitable[T]) -> T | None:
+        """Await `call`; a drive's trouble is logged at debug level and gives None."""
+        try:
+            return await call
+        except StorageError as error:
+            _log.debug("a drive did not take background work: %s", error)
+            return None
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for all tasks at most so long; what is left is cancelled."""
+        pending = {task for task in self._tasks if not task.done()}
+        if pending:
+            _, late = await asyncio.wait(pending, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def _finished(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, StorageError):
+            _log.error("background work failed", exc_info=error)
