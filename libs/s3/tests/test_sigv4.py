@@ -208,10 +208,10 @@ def test_a_line_break_cannot_move_text_between_the_lines_that_are_signed() -> No
         replace(request, raw_path=b"/bucket/key\n"),
         replace(request, method="PUT\n"),
     ):
-        assert refusal(other).code in ("InvalidRequest", "SignatureDoesNotMatch")
+        assert refusal(other).code == "SignatureDoesNotMatch"
     # The very canonical text that was signed, its lines dealt out otherwise.
     moved = replace(request, method="PUT\n/bucket/key", raw_path=b"", raw_query=b"")
-    assert refusal(moved).code in ("InvalidRequest", "SignatureDoesNotMatch")
+    assert refusal(moved).code == "SignatureDoesNotMatch"
 
 
 # Headers that the signer never saw.

@@ -93,8 +93,8 @@ def authenticate(
 ) -> Authenticated:
     """Verify a request's signature, or find that it has none.
 
-    `now_ns`: nanoseconds since 1970. Raises S3Failure with the row that Amazon S3 answers. Cost, once the signing key is
-    cached: ten HMACs of 150 bytes, twice that with a query.
+    `now_ns`: nanoseconds since 1970. Raises S3Failure with the row that Amazon S3 answers. Cost, once the signing key
+    is cached: ten HMACs of 150 bytes, twice that with a query.
     """
     headers = index_headers(request.headers)
     parameters = parse_query(request.raw_query)
