@@ -581,7 +581,7 @@ async def test_a_reader_dropped_midway_closes_everything() -> None:
     chunks = shards.read()
     await anext(chunks)
     await shards.close()
-    await chunks.aclose()  # type: ignore[attr-defined]  # an async generator
+    await chunks.aclose()
     await shards.close()
     await rig.check_nothing_open()
 

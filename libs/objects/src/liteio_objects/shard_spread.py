@@ -194,6 +194,7 @@ class _Lane:
 
     def raise_bug(self) -> None:
         """A lane that ended by anything but a drive's error is a bug, and passes through."""
+        self._note_trouble()  # Its own callback may still be waiting for its turn.
         if not self.task.cancelled() and (error := self.task.exception()) is not None and self.trouble is None:
             raise error
 
@@ -226,6 +227,9 @@ class _Lane:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._runs.clear()
         self._is_writing = False
-        if not task.cancelled() and isinstance(error := task.exception(), StorageError):
-            self.trouble = error
+        self._note_trouble()
         self._news.set()
+
+    def _note_trouble(self) -> None:
+        if not self.task.cancelled() and isinstance(error := self.task.exception(), StorageError):
+            self.trouble = error
