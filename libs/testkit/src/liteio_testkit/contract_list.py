@@ -136,7 +136,7 @@ class ListContract:
     ) -> None:
         bucket = await filled(bench, sorted(keys))
         for key in dead:
-            await bucket.put_settled(key, 9, ID_C, kind=Kind.DELETE_MARKER)
+            await bucket.put_settled(key, 100, ID_C, kind=Kind.DELETE_MARKER)
         found = await list_all(bucket, limit, prefix=prefix, delimiter=delimiter)
         assert shape(found) == naive_listing(sorted(keys - dead), prefix, delimiter)
         versions = await list_all(bucket, limit, prefix=prefix, delimiter=delimiter, mode=ListMode.VERSIONS)
