@@ -5,9 +5,9 @@ callers hold around a write only keeps rivals from wasting each other's work.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -174,7 +174,7 @@ class Committer:
         return answers
 
     async def _send(self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline) -> Answers[None]:
-        def send(drive: StorageAPI) -> Awaitable[None]:
+        def send(drive: StorageAPI) -> Coroutine[Any, Any, None]:
             return drive.commit(commits[drive.slot], deadline=deadline)
 
         return await ask_until(
