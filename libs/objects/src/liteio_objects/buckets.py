@@ -11,7 +11,13 @@ import msgspec
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, NULL_VERSION, SYSTEM_BUCKET, BucketId, HybridTime, new_bucket_id
-from liteio_contracts.object_errors import BucketExists, BucketMissing, BucketNotEmpty, OperationTimeout
+from liteio_contracts.object_errors import (
+    BucketExists,
+    BucketMissing,
+    BucketNotEmpty,
+    ObjectError,
+    OperationTimeout,
+)
 from liteio_contracts.object_layer import BucketChange, BucketInfo, CreateBucket, UsageInfo
 from liteio_contracts.storage import KeyName, ListMode, ListQuery
 from liteio_formats.bodies import BucketBody, BucketState, decode_bucket_body, encode_body
@@ -26,9 +32,10 @@ T = TypeVar("T")
 
 # How long a remembered configuration serves reads. Writes need no bound: the drives refuse an outdated one.
 CACHE_SECONDS: Final = 1.0
-# A bucket that is still closing after so long was left by a process that died: it is open again.
-CLOSING_SECONDS: Final = 10.0
+REOPEN_SECONDS: Final = 10.0
 LIST_PAGE: Final = 1000
+# Closing takes milliseconds. A bucket still closing after so many looks was left by a process that died: whoever
+# finds it takes its lock and opens it again.
 _CLOSING_RETRIES: Final = 40
 _CLOSING_PAUSE_SECONDS: Final = 0.05
 
@@ -88,58 +95,13 @@ class BucketStore:
             return await self._reopen(name, deadline=deadline)
 
     async def create_bucket(self, request: CreateBucket, *, deadline: Deadline) -> BucketInfo:
-        now_ns = self._engine.clock.now_ns()
-        body = BucketBody(
-            bucket_id=new_bucket_id(HybridTime(now_ns), self._engine.randomness),
-            number=1,
-            state=BucketState.OPEN,
-            created_ns=now_ns,
-            region=request.region,
-            owner=request.owner,
-        )
-
-        def must_be_absent(record: Record | None) -> None:
-            if record is not None:
-                raise BucketExists(request.name, decode_bucket_body(record.body).owner)
-
-        async with hold(self._engine, [bucket_lock(request.name)], deadline=deadline):
-            first, *others = self._engine.store_map.sets
-            found = await self._engine.reader.latest(first, _name(request.name), tuple(first.slots), deadline=deadline)
-            must_be_absent(found.record)
-            for drive_set in others:
-                await self._write(drive_set, request.name, body, deadline=deadline)
-            await self._write(first, request.name, body, check=must_be_absent, deadline=deadline)
-        return self._remember(request.name, body)
+        return await self._engine.tasks.to_its_end(self._create(request, deadline))
 
     async def change_bucket(self, name: str, change: BucketChange, *, deadline: Deadline) -> BucketInfo:
-        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
-            before = await self._read(name, deadline=deadline)
-            fields = {
-                field: value
-                for field in ("versioning", "tags", "has_events")
-                if (value := getattr(change, field)) is not None
-            }
-            body = msgspec.structs.replace(before, number=before.number + 1, state=BucketState.OPEN, **fields)
-            await self._write_everywhere(name, body, deadline=deadline)
-        return self._remember(name, body)
+        return await self._engine.tasks.to_its_end(self._change(name, change, deadline))
 
     async def delete_bucket(self, name: str, *, deadline: Deadline) -> None:
-        """Mark it closing on W drives of every set, each refusing while it holds an object; then remove it."""
-        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
-            body = await self._read(name, deadline=deadline)
-            closing = msgspec.structs.replace(body, number=body.number + 1, state=BucketState.CLOSING)
-            self.forget(name)
-            try:
-                await self._write_everywhere(name, closing, deadline=deadline)
-            except BaseException:
-                self._engine.tasks.start(self._reopen(name, deadline=Deadline.after(CLOSING_SECONDS, deadline.clock)))
-                raise
-            if not await self._is_surely_empty(body.bucket_id, deadline=deadline):
-                await self._reopen(name, deadline=deadline)
-                raise BucketNotEmpty(name)
-            for drive_set in self._engine.store_map.sets:
-                await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, deadline=deadline)
-            self.forget(name)
+        await self._engine.tasks.to_its_end(self._delete(name, deadline))
 
     async def list_buckets(self, *, deadline: Deadline) -> Sequence[BucketInfo]:
         found: list[BucketInfo] = []
@@ -176,6 +138,60 @@ class BucketStore:
         return UsageInfo(objects, versions, markers, size, is_exact)
 
     # --- how
+
+    async def _create(self, request: CreateBucket, deadline: Deadline) -> BucketInfo:
+        now_ns = self._engine.clock.now_ns()
+        body = BucketBody(
+            bucket_id=new_bucket_id(HybridTime(now_ns), self._engine.randomness),
+            number=1,
+            state=BucketState.OPEN,
+            created_ns=now_ns,
+            region=request.region,
+            owner=request.owner,
+        )
+
+        def must_be_absent(record: Record | None) -> None:
+            if record is not None:
+                raise BucketExists(request.name, decode_bucket_body(record.body).owner)
+
+        async with hold(self._engine, [bucket_lock(request.name)], deadline=deadline):
+            first, *others = self._engine.store_map.sets
+            found = await self._engine.reader.latest(first, _name(request.name), tuple(first.slots), deadline=deadline)
+            must_be_absent(found.record)
+            for drive_set in others:
+                await self._write(drive_set, request.name, body, deadline=deadline)
+            await self._write(first, request.name, body, check=must_be_absent, deadline=deadline)
+        return self._remember(request.name, body)
+
+    async def _change(self, name: str, change: BucketChange, deadline: Deadline) -> BucketInfo:
+        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
+            before = await self._read(name, deadline=deadline)
+            fields = {
+                field: value
+                for field in ("versioning", "tags", "has_events")
+                if (value := getattr(change, field)) is not None
+            }
+            body = msgspec.structs.replace(before, number=before.number + 1, state=BucketState.OPEN, **fields)
+            await self._write_everywhere(name, body, deadline=deadline)
+        return self._remember(name, body)
+
+    async def _delete(self, name: str, deadline: Deadline) -> None:
+        """Mark it closing on W drives of every set, each refusing while it holds an object; then remove it."""
+        async with hold(self._engine, [bucket_lock(name)], deadline=deadline):
+            body = await self._read(name, deadline=deadline)
+            closing = msgspec.structs.replace(body, number=body.number + 1, state=BucketState.CLOSING)
+            self.forget(name)
+            try:
+                await self._write_everywhere(name, closing, deadline=deadline)
+            except ObjectError:
+                await self._reopen(name, deadline=Deadline.after(REOPEN_SECONDS, deadline.clock))
+                raise
+            if not await self._is_surely_empty(body.bucket_id, deadline=deadline):
+                await self._reopen(name, deadline=deadline)
+                raise BucketNotEmpty(name)
+            for drive_set in self._engine.store_map.sets:
+                await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, deadline=deadline)
+            self.forget(name)
 
     async def _read(self, name: str, *, deadline: Deadline) -> BucketBody:
         first = self._engine.store_map.sets[0]
