@@ -228,6 +228,9 @@ class MemoryLayer:
             tags=info.tags if change.tags is None else change.tags,
             has_events=info.has_events if change.has_events is None else change.has_events,
         )
+        if change.versioning is not None:
+            for version in [version for versions in bucket.keys.values() for version in versions]:
+                version.info = replace(version.info, is_versioned=True)
         return bucket.info
 
     async def delete_bucket(self, name: str, *, deadline: Deadline) -> None:

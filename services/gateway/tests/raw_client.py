@@ -90,7 +90,7 @@ class RawClient:
         if is_signed:
             named["x-amz-content-sha256"] = payload or hashlib.sha256(sent).hexdigest()
             named = self.sign(method, path, query, named)
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+        raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
         return await self.speak(
             method,
             path.encode("latin-1"),

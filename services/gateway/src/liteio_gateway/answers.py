@@ -4,13 +4,13 @@ import logging
 from typing import Final
 
 from liteio_contracts.object_errors import ObjectError
-from liteio_gateway.asgi import App, BrokenAnswer, Receive, Scope, Send
+from liteio_gateway.asgi import App, BrokenAnswer, ClientGone, Receive, Scope, Send
 from liteio_gateway.body_source import drain, drains_cheaply, has_unread_body, is_sending
 from liteio_gateway.errors import failure_of
 from liteio_gateway.exchange import Exchange, exchange_of
 from liteio_gateway.replies import XML
 from liteio_gateway.requests import S3Request, find_request
-from liteio_s3.errors import S3Failure, render_error
+from liteio_s3.errors import INTERNAL_ERROR, S3Failure, render_error
 
 log: Final = logging.getLogger("liteio.gateway")
 _SERVER_FAULT: Final = 500
@@ -24,15 +24,22 @@ class Answers:
         try:
             await self._app(scope, receive, send)
         except ObjectError as error:
-            await _refuse(scope, failure_of(error), receive, send, cause=error)
+            await _refuse(scope, failure_of(error), send, cause=error)
         except S3Failure as failure:
-            await _refuse(scope, failure, receive, send, cause=failure)
+            await _refuse(scope, failure, send, cause=failure)
+        except ClientGone:
+            exchange_of(scope).error_code = "ClientGone"
+            raise
+        except Exception as error:
+            # With the trace, as nobody foresaw it. The client learns the request id and no more.
+            log.exception("request %s (%s) failed", exchange_of(scope).request_id, exchange_of(scope).operation)
+            await _refuse(scope, S3Failure(INTERNAL_ERROR), send, cause=error)
 
 
-async def _refuse(scope: Scope, failure: S3Failure, receive: Receive, send: Send, *, cause: Exception) -> None:
+async def _refuse(scope: Scope, failure: S3Failure, send: Send, *, cause: Exception) -> None:
     exchange = exchange_of(scope)
     exchange.error_code = failure.code
-    if failure.status >= _SERVER_FAULT:
+    if failure.status >= _SERVER_FAULT and isinstance(cause, ObjectError):
         log.error("request %s (%s): %s", exchange.request_id, exchange.operation, cause)
     if exchange.status:
         # The head is out, and said 200: only a broken connection can still tell the client.

@@ -30,7 +30,9 @@ class Guard:
         try:
             await self._app(scope, receive, answer)
         except ClientGone:
-            exchange.error_code = exchange.error_code or "ClientGone"
+            pass
+        except BrokenAnswer:
+            raise
         except Exception:
             log.exception("request %s failed (%s)", exchange.request_id, exchange.operation or exchange.method)
             exchange.error_code = INTERNAL_ERROR.code

@@ -1,0 +1,174 @@
+"""Who may do what: every operation against every kind of caller, and nothing of the store touched on a denial."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from services.gateway.tests.memory_layer import MemoryLayer
+from services.gateway.tests.raw_client import ACCESS_KEY, RawClient, make_client
+
+from liteio_base.clock import SystemClock
+from liteio_gateway.operations import OPERATIONS, Names, Operation
+
+UPLOAD_ID = "0" * 48
+KINDS = [
+    "anonymous",
+    "anonymous-streaming",
+    "wrong-secret",
+    "unknown-key",
+    "wrong-region",
+    "wrong-secret-unsigned-trailer",
+    "wrong-secret-signed-chunks",
+    "query-credential-only",
+    "presigned-wrong-secret",
+    "presigned-expired",
+    "signature-v2",
+    "basic",
+    "both-mechanisms",
+]
+
+
+class Shifted(SystemClock):
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def now_ns(self) -> int:
+        return super().now_ns() + int(self.seconds * 1e9)
+
+
+def target_of(operation: Operation) -> tuple[str, str, dict[str, str]]:
+    path = {Names.SERVICE: "/", Names.BUCKET: "/bucket", Names.OBJECT: "/bucket/key"}[operation.names]
+    values = {"uploadId": UPLOAD_ID, "partNumber": "1", "list-type": "2"}
+    query = "&".join(f"{name}={values.get(name, '')}" for name in sorted(operation.selectors))
+    return path, query, {"x-amz-copy-source": "/bucket/other"} if operation.copies else {}
+
+
+async def attempt(client: RawClient, kind: str, operation: Operation) -> Any:
+    path, query, headers = target_of(operation)
+    body = b"body" if operation.method in ("PUT", "POST") else b""
+    send = client.send
+    match kind:
+        case "anonymous":
+            return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
+        case "anonymous-streaming":
+            headers = {**headers, "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+            return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
+        case "wrong-secret":
+            client.secret_key = "not-the-secret"
+        case "unknown-key":
+            client.access_key = "nobody"
+        case "wrong-region":
+            client.region = "mars-north-1"
+        case "wrong-secret-unsigned-trailer":
+            client.secret_key = "not-the-secret"
+            payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+            return await send(operation.method, path, query=query, headers=headers, body=body, payload=payload)
+        case "wrong-secret-signed-chunks":
+            client.secret_key = "not-the-secret"
+            payload = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+            return await send(operation.method, path, query=query, headers=headers, body=body, payload=payload)
+        case "query-credential-only":
+            extra = f"X-Amz-Credential={quote(ACCESS_KEY)}%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"
+            query = f"{query}&{extra}" if query else extra
+            headers = {**headers, "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+            return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
+        case "presigned-wrong-secret" | "presigned-expired":
+            if kind == "presigned-wrong-secret":
+                client.secret_key = "not-the-secret"
+            else:
+                client.layer.clock = Shifted(-3600)
+            parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
+            signed = client.presign(operation.method, path, query=parameters, headers=headers)
+            return await send(operation.method, path, query=signed, headers=headers, body=body, is_signed=False)
+        case "signature-v2":
+            headers = {**headers, "authorization": f"AWS {ACCESS_KEY}:c2lnbmF0dXJl"}
+            return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
+        case "basic":
+            headers = {**headers, "authorization": "Basic dGVzdDp0ZXN0"}
+            return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
+        case "both-mechanisms":
+            query = f"{query}&X-Amz-Signature=00" if query else "X-Amz-Signature=00"
+    return await send(operation.method, path, query=query, headers=headers, body=body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_operation_answers_a_caller_who_proves_nothing(kind: str) -> None:
+    for operation in OPERATIONS:
+        client = make_client(MemoryLayer(), clock=SystemClock())
+        answer = await attempt(client, kind, operation)
+        name = f"{operation.name}: {answer.status} {answer.body!r}"
+        assert answer.status in (400, 403), name
+        assert not client.layer.calls, name
+        assert "etag" not in answer.headers, name
+
+
+async def test_a_stranger_learns_nothing_from_conditions(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    put = await client.send("PUT", "/bucket/k", body=b"1")
+    for headers in ({"if-none-match": put.headers["etag"]}, {"if-match": '"x"'}, {"range": "bytes=99-"}):
+        answer = await client.send("GET", "/bucket/k", headers=headers, is_signed=False)
+        assert (answer.status, answer.code) == (403, "AccessDenied")
+        assert not {"etag", "last-modified", "content-range"} & answer.headers.keys()
+    for path in ("/bucket/none", "/no-such-bucket/k", "/bucket?nonsense"):
+        assert (await client.send("GET", path, is_signed=False)).status == 403
+
+
+async def test_a_denied_upload_is_refused_before_its_body(client: RawClient) -> None:
+    client.secret_key = "not-the-secret"
+    headers = {"expect": "100-continue", "content-length": "1000000"}
+    answer = await client.send("PUT", "/bucket/k", body=b"", headers=headers)
+    assert (answer.status, answer.received) == (403, 0)
+    assert answer.headers["connection"] == "close"
+
+
+async def test_a_short_refused_body_keeps_the_connection(client: RawClient) -> None:
+    client.secret_key = "not-the-secret"
+    answer = await client.send("PUT", "/bucket/k", pieces=[b"a" * 1000, b"b" * 1000])
+    assert (answer.status, answer.received) == (403, 2)
+    assert "connection" not in answer.headers
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(-899, 200), (899, 200), (-901, 403), (901, 403)])
+async def test_clock_skew(seconds: int, status: int) -> None:
+    client = make_client(MemoryLayer(), clock=SystemClock())
+    client.layer.clock = Shifted(seconds)
+    answer = await client.send("GET", "/")
+    assert answer.status == status
+    if status == 403:
+        assert answer.code == "RequestTimeTooSkewed"
+
+
+async def test_unsigned_headers_that_act_are_refused(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    await client.send("PUT", "/bucket/secret", body=b"1")
+    query = client.presign("PUT", "/bucket/k")
+    raw = [(b"host", client.host.encode()), (b"x-amz-copy-source", b"/bucket/secret"), (b"content-length", b"0")]
+    answer = await client.speak("PUT", b"/bucket/k", query.encode(), raw)
+    assert (answer.status, answer.code) == (403, "AccessDenied")
+    extra = [(b"x-amz-meta-evil", b"1")]
+    assert (await client.send("PUT", "/bucket/k", body=b"1", extra=extra)).status == 403
+
+
+async def test_presigned_put_with_a_checksum_in_the_query(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    hoisted = {"x-amz-checksum-crc32": "DUoRhQ==", "x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-meta-a": "b"}
+    query = client.presign("PUT", "/bucket/k", query=hoisted)
+    good = await client.send("PUT", "/bucket/k", query=query, body=b"hello world", is_signed=False)
+    assert good.status == 200, good.body
+    assert good.headers["x-amz-checksum-crc32"] == "DUoRhQ=="
+    assert (await client.send("HEAD", "/bucket/k")).headers["x-amz-meta-a"] == "b"
+    bad = await client.send("PUT", "/bucket/k", query=query, body=b"other", is_signed=False)
+    assert (bad.status, bad.code) == (400, "BadDigest")
+
+
+async def test_log_lines_hold_no_secret(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    query = client.presign("GET", "/bucket/k")
+    await client.send("GET", "/bucket/k", query=query, is_signed=False)
+    await client.send("GET", "/bucket/k", headers={"authorization": "Basic c2VjcmV0"}, is_signed=False)
+    text = repr(client.log)
+    assert "Signature" not in text
+    assert "c2VjcmV0" not in text
+    assert client.secret_key not in text
+    assert client.log[-2]["operation"] == "GetObject"
+    assert client.log[-2]["caller"] == ACCESS_KEY
