@@ -2,7 +2,7 @@
 stores objects."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
@@ -50,10 +50,21 @@ from liteio_objects.uploads import Uploads
 
 
 class Store(ObjectLayer):
-    """Every role, over the sets of a `StoreMap`. `start` begins background repairs; `close` drains
-    what is under way."""
+    """Every role, over the sets of a `StoreMap`. `start` begins background repairs; `close` drains what is under way.
 
-    def __init__(self, store_map: StoreMap, clock: Clock, randomness: Randomness, locks: LockAPI) -> None:
+    `report`: hears of keys that need a repair and answers whether somebody else will see to it; what nobody takes, this
+    process repairs itself.
+    """
+
+    def __init__(
+        self,
+        store_map: StoreMap,
+        clock: Clock,
+        randomness: Randomness,
+        locks: LockAPI,
+        report: Callable[[DriveSet, KeyName], bool] = lambda drive_set, name: False,
+    ) -> None:
+        self._report = report
         self.repairs = RepairQueue(clock)
         self.engine = Engine.build(store_map, clock, randomness, locks, self._note)
         self.healer = Healer(self.engine)
@@ -76,7 +87,9 @@ class Store(ObjectLayer):
         await self.engine.tasks.drain(seconds)
 
     def _note(self, drive_set: DriveSet, ref: VersionRef) -> None:
-        self.repairs.add(drive_set, KeyName(*ref.name))
+        name = KeyName(*ref.name)
+        if not self._report(drive_set, name):
+            self.repairs.add(drive_set, name)
 
     async def drives_ready(self, *, deadline: Deadline) -> bool:
         for drive_set in self.engine.store_map.sets:
