@@ -1,0 +1,178 @@
+"""The committer: one thread a drive through which every change of its index goes, many in one transaction.
+
+Several processes may open a drive: their committers take turns by `flock` on index.lock, which the kernel frees when a
+process dies, instead of by SQLite's polling. Everything that must not happen while a row is being committed (removing
+files that nobody names, checkpoints) happens here too, under the same lock.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import apsw
+
+from liteio_base.clock import Clock
+from liteio_contracts.storage_errors import StorageError
+from liteio_drives.ballast import Ballast
+from liteio_drives.drive_threads import Answer, Job
+from liteio_drives.files import FileSystem
+from liteio_drives.health import DriveHealth
+from liteio_drives.index import DriveIndex, require_in_place
+from liteio_drives.limits import CHECKPOINT_PAGES, PURGE_ROWS, WAL_RESTART_PAGES
+
+_LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
+
+
+class Committer:
+    """What the thread does with a batch. `handle` is called on the thread only."""
+
+    def __init__(
+        self,
+        lock_path: str,
+        open_index: Callable[[], DriveIndex],
+        *,
+        files: FileSystem,
+        health: DriveHealth,
+        clock: Clock,
+        ballast: Ballast,
+        look: Callable[[], None],
+        on_lost_sync: Callable[[], None],
+    ) -> None:
+        self._open_index = open_index
+        self._files = files
+        self._health = health
+        self._clock = clock
+        self._ballast = ballast
+        self._look = look
+        self._on_lost_sync = on_lost_sync
+        self._lock_path = lock_path
+        self._lock: int | None = None
+        self._index: DriveIndex | None = None
+        self._look_at = 0.0
+        self.has_purges = True  # there may be some from before: look once
+
+    def handle(self, jobs: list[Job], answer: Answer) -> None:
+        """One transaction for all; each job alone is all or nothing. Every job ends with a result or an error."""
+        try:
+            self._look_around()
+            if self._health.is_full:
+                jobs = self._refuse_new_data(jobs)
+            self._transact(jobs, answer)
+        except Exception as problem:
+            self._fail(jobs, problem, answer)
+
+    def end(self) -> None:
+        """On the thread, when it ends."""
+        self._close_index()
+        if self._lock is not None:
+            self._files.close(self._lock)
+            self._lock = None
+
+    def _transact(self, jobs: list[Job], answer: Answer) -> None:
+        lock = self._take_lock()
+        try:
+            index = self._index or self._reopen()
+            self._apply(index, jobs)
+            self._health.worked()
+            answer(jobs)
+            self._checkpoint(index)
+        finally:
+            self._files.unlock(lock)
+
+    def _apply(self, index: DriveIndex, jobs: list[Job]) -> None:
+        index.begin(is_synced=not all(job.is_lazy for job in jobs))
+        try:
+            for job in jobs:
+                self._run(index, job)
+            if self.has_purges or not index.changes.purges.is_empty():
+                self.has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
+            index.commit()
+        except BaseException:
+            index.after_commit.clear()
+            index.roll_back()
+            raise
+        for action in index.after_commit:
+            action()
+        index.after_commit.clear()
+
+    def _run(self, index: DriveIndex, job: Job) -> None:
+        try:
+            with index.savepoint():
+                job.result = job.work(index)
+        except StorageError as refusal:
+            job.error = refusal
+
+    def _fail(self, jobs: list[Job], problem: Exception, answer: Answer) -> None:
+        """The transaction did not come about, or its fate is unknown. Give each job its error, and mark the drive."""
+        error = self._explain(problem)
+        for job in jobs:
+            job.result, job.error = None, error
+        freeing = [job for job in jobs if not job.is_new_data]
+        if self._health.is_full and freeing and self._ballast.release():
+            # Room was made: what makes more of it must not fail with the rest.
+            for job in freeing:
+                job.error = None
+            try:
+                self._transact(freeing, answer)
+            except Exception as again:
+                error = self._explain(again)
+                for job in freeing:
+                    job.result, job.error = None, error
+
+    def _explain(self, problem: Exception) -> BaseException:
+        try:
+            error: BaseException = self._health.explain(problem, "committing")
+        except Exception as unexpected:
+            error = unexpected
+        if self._health.lost_a_sync:
+            self._on_lost_sync()
+        # Whatever SQLite thinks of the connection now, the next transaction starts with a new one.
+        self._close_index()
+        return error
+
+    def _refuse_new_data(self, jobs: list[Job]) -> list[Job]:
+        refused = [job for job in jobs if job.is_new_data]
+        for job in refused:
+            job.error = self._health.full_error()
+        return [job for job in jobs if not job.is_new_data]
+
+    def _look_around(self) -> None:
+        """Now and then: is there room, and is the index that is open still the one in the drive's folder?"""
+        now = self._clock.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        self._ballast.look()
+        self._look()
+        if self._index is not None:
+            require_in_place(self._index, self._files)
+
+    def _take_lock(self) -> int:
+        if self._lock is None:
+            self._lock = self._files.open(self._lock_path, os.O_RDWR | os.O_CREAT)
+        self._files.lock(self._lock)
+        return self._lock
+
+    def _reopen(self) -> DriveIndex:
+        self._index = self._open_index()
+        return self._index
+
+    def _close_index(self) -> None:
+        index, self._index = self._index, None
+        if index is not None:
+            try:
+                index.close()
+            except apsw.Error:
+                pass  # it is given up because of its errors
+
+    def _checkpoint(self, index: DriveIndex) -> None:
+        """Its failure does not concern those whose transaction is over and answered."""
+        pages, copied = index.wal_pages()
+        if pages - copied < CHECKPOINT_PAGES and pages < WAL_RESTART_PAGES:
+            return
+        try:
+            index.checkpoint(insists=pages >= WAL_RESTART_PAGES)
+        except Exception as problem:
+            self._explain(problem)
+            if self._health.is_full:
+                self._ballast.release()

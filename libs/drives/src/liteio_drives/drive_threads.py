@@ -1,0 +1,224 @@
+"""The threads between an event loop and a disk. Whatever hangs, hangs in here; the loop only waits, with a deadline.
+
+Calls of one loop turn travel to the thread as one batch, and the answers of a batch travel back by one
+`call_soon_threadsafe`: a hand-off costs more than a small read (docs/architecture.md, "Speed").
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+from liteio_base.check import check
+from liteio_base.clock import Clock
+from liteio_base.deadline import Deadline
+from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
+from liteio_drives.health import DriveHealth
+
+Result = TypeVar("Result")
+
+
+class Job:
+    """One call: what to do, and what came of it. `work` runs on the thread with what the thread owns as argument."""
+
+    __slots__ = ("error", "future", "is_answered", "is_lazy", "is_new_data", "result", "work")
+
+    def __init__(
+        self, work: Callable[[Any], Any], future: "asyncio.Future[Any]", *, is_lazy: bool, is_new_data: bool
+    ) -> None:
+        self.work = work
+        self.future = future
+        self.is_lazy = is_lazy  # may wait a little for company, and need not be on the disk when it is answered
+        self.is_new_data = is_new_data  # refused when the drive is full
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_answered = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """False when its caller gave up: it missed its deadline or was cancelled."""
+        return not self.future.done()
+
+
+Answer = Callable[[list[Job]], None]  # tells the callers; a handler may call it before its own work is over
+Handler = Callable[[list[Job], Answer], None]
+
+
+class JobThreads:
+    """Daemon threads that hand batches of jobs to `handle` and answer all of a batch at once.
+
+    With more than one thread every batch is a single job. Bound: callers wait for their answers, and once a call missed
+    its deadline further ones fail at once while all threads are stuck for more than `hung_after` seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handle: Handler,
+        *,
+        clock: Clock,
+        health: DriveHealth,
+        count: int = 1,
+        batch_max: int = 1,
+        lazy_seconds: float = 0.0,
+        hung_after: float,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        check(count == 1 or batch_max == 1, "only a single thread takes batches")
+        self._handle = handle
+        self._clock = clock
+        self._health = health
+        self._batch_max = batch_max
+        self._lazy_seconds = lazy_seconds
+        self._hung_after = hung_after
+        self._at_end = at_end
+        self.loop: Final = asyncio.get_running_loop()
+        self._queue: Final[SimpleQueue[list[Job] | None]] = SimpleQueue()
+        self._waiting: list[Job] = []  # of this loop turn
+        self._busy_since: list[float | None] = [None] * count
+        self._ended = [self.loop.create_future() for _ in range(count)]
+        self._progress = 0  # rises whenever a thread is done with a batch
+        self._missed_at = -1  # the progress at which a call missed its deadline
+        self._is_closed = False
+        for number in range(count):
+            threading.Thread(target=self._run, args=(number,), name=f"{name}-{number}", daemon=True).start()
+
+    async def call(
+        self,
+        work: Callable[[Any], Result],
+        deadline: Deadline,
+        *,
+        is_lazy: bool = False,
+        is_new_data: bool = False,
+    ) -> Result:
+        """Run `work` on a thread. Raises what it raises, DriveTimeout when the deadline passes first."""
+        self._require_alive()
+        future: asyncio.Future[Result] = self.loop.create_future()
+        self._submit(Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data))
+        timer = self.loop.call_later(deadline.seconds_left(), self._expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def post(self, work: Callable[[Any], object]) -> None:
+        """Run `work` some time; nobody waits for it and its errors are the threads' own business."""
+        if self._is_closed:
+            return
+        future: asyncio.Future[object] = self.loop.create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._submit(Job(work, future, is_lazy=False, is_new_data=False))
+
+    async def close(self, wait_seconds: float) -> None:
+        """Let the threads finish what they have and end. A hung thread is left behind."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._flush()
+            for _ in self._ended:
+                self._queue.put(None)
+        await asyncio.wait(self._ended, timeout=wait_seconds)
+
+    def _require_alive(self) -> None:
+        if self._is_closed:
+            raise DriveOffline("the drive was closed")
+        if self._missed_at == self._progress and self._is_stuck():
+            self._health.missed_deadline()
+            raise DriveTimeout("the drive has not answered an earlier call yet")
+
+    def _is_stuck(self) -> bool:
+        now = self._clock.monotonic()
+        return all(since is not None and now - since > self._hung_after for since in self._busy_since)
+
+    def _submit(self, job: Job) -> None:
+        if not self._waiting:
+            self.loop.call_soon(self._flush)
+        self._waiting.append(job)
+
+    def _flush(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        if self._batch_max > 1:
+            if jobs:
+                self._queue.put(jobs)
+        else:
+            for job in jobs:
+                self._queue.put([job])
+
+    def _expire(self, future: "asyncio.Future[Any]") -> None:
+        if not future.done():
+            self._missed_at = self._progress
+            self._health.missed_deadline()
+            future.set_exception(DriveTimeout("no answer before the deadline"))
+
+    # On the threads.
+
+    def _run(self, number: int) -> None:
+        is_last = False
+        while not is_last:
+            jobs, is_last = self._take()
+            self._busy_since[number] = self._clock.monotonic()
+            for start in range(0, len(jobs), self._batch_max):
+                self._work_on(jobs[start : start + self._batch_max])
+            self._busy_since[number] = None
+            self._progress += 1
+        try:
+            self._at_end()
+        finally:
+            self._tell(self._end, number)
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """Everything that is queued; lazy jobs alone wait for company first."""
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        jobs = list(first)
+        if self._batch_max == 1:
+            return jobs, False
+        until = self._clock.monotonic() + self._lazy_seconds
+        while len(jobs) < self._batch_max:
+            is_lazy = self._lazy_seconds > 0 and all(job.is_lazy for job in jobs)
+            patience = until - self._clock.monotonic() if is_lazy else 0.0
+            try:
+                more = self._queue.get(timeout=patience) if patience > 0 else self._queue.get_nowait()
+            except Empty:
+                break
+            if more is None:
+                return jobs, True
+            jobs.extend(more)
+        return jobs, False
+
+    def _work_on(self, jobs: list[Job]) -> None:
+        wanted = [job for job in jobs if job.is_wanted]
+        try:
+            if wanted:
+                self._handle(wanted, self._answer)
+        except BaseException as problem:  # a bug must fail its callers, not end the thread
+            for job in wanted:
+                job.error = job.error or problem
+        self._answer([job for job in wanted if not job.is_answered])
+
+    def _answer(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.is_answered = True
+        if jobs:
+            self._tell(_deliver, jobs)
+
+    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            pass  # the loop was closed: nobody is left to be told
+
+    def _end(self, number: int) -> None:
+        if not self._ended[number].done():
+            self._ended[number].set_result(None)
+
+
+def _deliver(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

@@ -1,0 +1,183 @@
+"""`DriveIndex`: one connection to a drive's index.db and what can be asked of it. docs/formats/index-db.md.
+
+No threads and no locks here: the committer's thread has one of these for writing, the reader's thread another. SQLite
+alone opens index.db, -wal and -shm: closing a descriptor of one of them would drop SQLite's own POSIX locks.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import apsw
+
+from liteio_base.check import check
+from liteio_base.ids import DriveId, Generation
+from liteio_contracts.storage_errors import DriveOffline, GenerationChanged
+from liteio_drives.files import FileSystem
+from liteio_drives.index_changes import Changes, Meta
+from liteio_drives.index_pages import PageReads
+from liteio_drives.index_reads import KeyReads
+from liteio_drives.index_schema import CREATION_PRAGMAS, PRAGMAS, SCHEMA_VERSION, TABLES
+from liteio_drives.index_sql import Sql
+from liteio_drives.record_view import NamedFile
+
+# SQLite before this can corrupt a database when two connections write or checkpoint at once (the WAL-reset bug).
+check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLite is 3.51.3 or newer")
+
+INDEX_NAME: Final = "index.db"
+_META: Final = "SELECT drive_id, generation, authoritative FROM meta"
+_OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
+
+
+class DriveIndex:
+    """One connection, used by one thread. Errors are apsw's; liteio_drives.health says what they mean for the drive."""
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        cache_kib: int,
+        vfs: str,
+        files: FileSystem,
+        require_file: Callable[[NamedFile], None],
+        is_trusted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Open the index in `folder` (`<drive>/.liteio.sys`). Raises apsw.Error, DriveOffline for another schema."""
+        self.path: Final = os.path.join(folder, INDEX_NAME)
+        self.inode: Final = files.stat(self.path).inode
+        self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=200)
+        try:
+            _configure(self._db, cache_kib)
+            self._sql: Final = Sql(self._db)
+            self._execute: Final = self._sql.execute
+            self._check_schema()
+        except BaseException:
+            self._db.close(True)
+            raise
+        self.keys: Final = KeyReads(self._sql)
+        self.pages: Final = PageReads(self._sql, self.keys)
+        self.changes: Final = Changes(self._sql, require_file)
+        self._is_trusted = is_trusted
+        self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
+        self.meta = self._read_meta()
+
+    def close(self) -> None:
+        self._db.close(True)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One moment for all that is read inside. `meta` is of that moment."""
+        self._execute("BEGIN")
+        try:
+            self.meta = self._read_meta()
+            yield
+        finally:
+            self._execute("COMMIT")
+
+    def begin(self, *, is_synced: bool) -> None:
+        """Begin a write transaction; `is_synced` says whether its commit waits for the disk."""
+        self._execute("PRAGMA synchronous = FULL" if is_synced else "PRAGMA synchronous = NORMAL")
+        self._execute("BEGIN IMMEDIATE")
+        self.meta = self._read_meta()
+
+    def commit(self) -> None:
+        """When this fails the transaction's fate is unknown; the connection is to be closed."""
+        self._execute("COMMIT")
+
+    def roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._execute("ROLLBACK")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is written inside is undone when it raises; the transaction around it goes on."""
+        self._execute("SAVEPOINT one")
+        try:
+            yield
+        except Exception:
+            # After a full or failing disk SQLite has already undone the whole transaction: nothing is left to undo.
+            if self._db.in_transaction:
+                self._execute("ROLLBACK TO one")
+                self._execute("RELEASE one")
+            raise
+        self._execute("RELEASE one")
+
+    def become_authoritative(self, generation: Generation) -> None:
+        """Inside a write transaction. Raises GenerationChanged."""
+        if generation != self.meta.generation:
+            raise GenerationChanged("the drive was emptied meanwhile", generation=self.meta.generation)
+        self._execute("UPDATE meta SET authoritative = 1")
+
+    def wal_pages(self) -> tuple[int, int]:
+        """Pages in the write-ahead log, and how many of them are in the database already."""
+        return self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+
+    def checkpoint(self, *, insists: bool) -> None:
+        """Copy the log into the database. `insists`: wait a little for readers, so that the log starts over."""
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if insists else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            self._db.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            pass  # a reader is in the way: the next one gets further
+
+    def give_back_space(self, pages: int) -> None:
+        """Return up to `pages` free pages to the file system."""
+        self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+    def _check_schema(self) -> None:
+        found = self._execute("SELECT schema_version FROM meta").get
+        if found != SCHEMA_VERSION:
+            raise DriveOffline("the index was written by another version", schema=found, known=SCHEMA_VERSION)
+
+    def _read_meta(self) -> Meta:
+        drive_id, generation, authoritative = self._execute(_META).fetchone()
+        return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())
+
+
+def require_in_place(index: DriveIndex, files: FileSystem) -> None:
+    """Raises OSError when the index that is open is not the one in the drive's folder any more: the drive was emptied
+    or taken away under a running process, which would otherwise go on in a file without a name.
+    """
+    if files.stat(index.path).inode != index.inode:
+        raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
+
+
+def create_index(folder: str, meta: Meta, *, vfs: str = "") -> None:
+    """Make an empty index in `folder`, whole or not at all, and durable. Raises apsw.Error."""
+    path = os.path.join(folder, INDEX_NAME)
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    db = apsw.Connection(path, flags=flags, vfs=vfs or None)
+    try:
+        for pragma in (*CREATION_PRAGMAS, *PRAGMAS):
+            db.execute(pragma).fetchall()
+        with db:
+            db.execute(TABLES)
+            db.execute(
+                "INSERT INTO meta VALUES (1, ?, ?, ?, ?)",
+                (SCHEMA_VERSION, meta.drive_id, meta.generation, meta.is_authoritative),
+            )
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        db.close(True)
+
+
+def distrust_index(folder: str, *, vfs: str = "") -> None:
+    """Say durably that the drive is not authoritative. Raises apsw.Error."""
+    db = apsw.Connection(os.path.join(folder, INDEX_NAME), flags=_OPEN_FLAGS, vfs=vfs or None)
+    try:
+        for pragma in PRAGMAS:
+            db.execute(pragma).fetchall()
+        db.execute("UPDATE meta SET authoritative = 0")
+    finally:
+        db.close(True)
+
+
+def _configure(db: apsw.Connection, cache_kib: int) -> None:
+    for pragma in PRAGMAS:
+        db.execute(pragma).fetchall()
+    db.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # A database is as safe as its pages: never trust one whose checks fail, never run what it may contain.
+    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)

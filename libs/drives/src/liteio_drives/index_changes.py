@@ -1,0 +1,360 @@
+"""What a drive's transactions do: commit, confirm, fence, roll back. docs/protocols/commit.md gives the rules (R1-R9).
+
+Usage counters count every held row that no tombstone hides, settled or not; a key is a live object when its newest such
+row is a VALUE. So a delete shows at once, and a replaced row counts until the confirm that removes it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from liteio_base.ids import BucketId, Generation
+from liteio_contracts.storage import CasScope, FenceAnswer, FenceRequest, KeyName, VersionRef
+from liteio_contracts.storage_errors import (
+    BucketHoldsObjects,
+    Fenced,
+    GenerationChanged,
+    RequirementMissing,
+    StaleBucket,
+    Superseded,
+)
+from liteio_drives.index_buckets import BucketRow, BucketTable, Delta, bucket_body_of
+from liteio_drives.index_data import DataTable
+from liteio_drives.index_purges import PurgeTable
+from liteio_drives.index_rows import Held, KeyAt, Removed, RowTable
+from liteio_drives.index_schema import Standing
+from liteio_drives.index_sql import Sql
+from liteio_drives.record_view import CommitView, NamedFile, RowView, created_in, decode_held, files_of, version_bytes
+from liteio_formats.bodies import BucketState, UploadState, decode_upload_body
+from liteio_formats.keys import part_prefix, split_upload_key
+from liteio_formats.record import Kind, Space
+
+_IS_SETTLED: Final = (
+    "AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.space = t.space AND u.bucket = t.bucket AND u.key = t.key"
+    " AND u.version = t.version AND u.time = t.time)"
+)
+Counted = Sequence[Held | RowView]
+
+
+class Meta(NamedTuple):
+    """The drive's own identity and state, as the index keeps them."""
+
+    drive_id: str
+    generation: Generation
+    is_authoritative: bool
+
+
+class _Facts(NamedTuple):
+    """What is held of a row's key and of its register before the row is added."""
+
+    top: Held | None
+    register: list[Held]
+    tombstone_time: int | None
+    tombstones: list[tuple[int, bytes]]
+
+    @property
+    def head_time(self) -> int:
+        return max(self.top.created if self.top else 0, self.tombstone_time or 0)
+
+    @property
+    def register_time(self) -> int:
+        row_time = self.register[0].time if self.register else 0
+        return max(row_time, self.tombstones[0][0] if self.tombstones else 0)
+
+    @property
+    def visible(self) -> list[Held]:
+        """The register's rows that no tombstone hides."""
+        return _visible(self.register, self.tombstones[0][0] if self.tombstones else 0)
+
+    def find(self, row: RowView) -> Held | None:
+        """The very record, if it is held as a row."""
+        same = (held for held in self.register if held.time == row.time and held.digest == row.digest)
+        return next(same, None)
+
+    def has_tombstone(self, row: RowView) -> bool:
+        return any(time == row.time and digest == row.digest for time, digest in self.tombstones)
+
+
+class Changes:
+    """Every method runs inside a write transaction and may raise half way: the caller's savepoint undoes it."""
+
+    def __init__(self, sql: Sql, require_file: Callable[[NamedFile], None]) -> None:
+        """`require_file` raises ShardMissing when a file is not staged here with the length that its row implies."""
+        self._execute = sql.execute
+        self.rows = RowTable(sql)
+        self.buckets = BucketTable(sql)
+        self.data = DataTable(sql)
+        self.purges = PurgeTable(sql, self.data)
+        self._require_file = require_file
+
+    def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
+        if view.generation is not None and view.generation != meta.generation:
+            raise GenerationChanged("the drive was emptied since the writer read it", generation=meta.generation)
+        is_checked = False
+        for row in view.rows:
+            bucket = self.buckets.find(row.bucket_id)
+            at = KeyAt(row.space, bucket.number if bucket else 0, row.key)
+            facts = self._facts(at, row)
+            if self._is_repeated(at, row, facts):
+                continue
+            self._check_bucket(view, row, bucket)
+            if not is_checked:
+                self._check_requirement(view.requires)
+                is_checked = True
+            if bucket is None:
+                at = at._replace(bucket=self.buckets.find_or_add(row.bucket_id).number)
+            self._check_row(at, row, facts, lifts_fences=view.lifts_fences)
+            self._add(at, row, facts, now_ns)
+        if is_checked:
+            for event in view.events:
+                self._execute("INSERT INTO outbox(queued_ns, payload) VALUES (?, ?)", (now_ns, event))
+
+    def confirm(self, ref: VersionRef, now_ns: int) -> None:
+        found = self._locate(ref)
+        if found is None:
+            return
+        at, version = found
+        rows = self.rows.of_version(at, version, self.rows.top(at))
+        is_row = any(row.time == ref.time for row in rows)
+        if not is_row and not any(time == ref.time for time, _ in self.rows.tombstones_of(at, version)):
+            return
+        self.rows.clear_marks(at, version, until=ref.time)
+        self.rows.lift_fences_below(at, version, base_below=ref.time)
+        if at.space == Space.UPLOAD:
+            self._purge_parts(at, ref, is_tombstone=not is_row)
+        mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
+        hidden_until = self.rows.hidden_until(at, version)
+        for row in rows:
+            if row.time < ref.time:
+                objects = self._mend_head(at, was_live=1) if self._remove(at, row, now_ns).live else 0
+                self._count(at, _visible([row], hidden_until), [], objects)
+        self.rows.remove_tombstones(at, version, before=ref.time)
+        if mentioned:
+            for bucket_id in mentioned - self.buckets.incarnations_named(at.bucket, at.key):
+                self._drop_bucket(bucket_id)
+
+    def fence(self, request: FenceRequest, meta: Meta, now_ns: int) -> FenceAnswer:
+        ref = request.ref
+        version = version_bytes(ref.version_id)
+        if version is None:
+            return FenceAnswer(False, False)
+        number = self.buckets.number_of(ref.name.bucket_id)
+        if number is not None and self._is_held(KeyAt(ref.name.space, number, ref.name.key), version, ref.time):
+            return FenceAnswer(True, False)
+        if not meta.is_authoritative and request.named_generation not in (meta.generation, ""):
+            return FenceAnswer(False, False)
+        if number is None:
+            number = self.buckets.find_or_add(ref.name.bucket_id).number
+        at = KeyAt(ref.name.space, number, ref.name.key)
+        self.rows.add_fence(at, version, ref.time, request.base, now_ns)
+        return FenceAnswer(False, True)
+
+    def roll_back(self, ref: VersionRef, now_ns: int) -> None:
+        found = self._locate(ref)
+        if found is None or not self.rows.is_marked(*found, ref.time):
+            return
+        at, version = found
+        mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
+        rows = self.rows.of_version(at, version, self.rows.top(at))
+        before = _visible(rows, self.rows.hidden_until(at, version))
+        self.rows.clear_mark(at, version, ref.time)
+        row = next((row for row in rows if row.time == ref.time), None)
+        if row:
+            rows.remove(row)
+            self._remove(at, row, now_ns)
+        else:
+            self.rows.remove_tombstone(at, version, ref.time)
+        objects = self._mend_head(at, was_live=row.live if row else 0)
+        self._count(at, before, _visible(rows, self.rows.hidden_until(at, version)), objects)
+        if mentioned:
+            self._forget_standing(at, mentioned)
+
+    def forget_events(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._execute("DELETE FROM outbox WHERE number = ?", (number,))
+
+    def expire(self, before_ns: int, limit: int) -> int:
+        """Remove settled tombstones and fences that were added before; a tombstone that is not settled stays. Returns
+        the most that one table gave: fewer than `limit` means that none is left.
+        """
+        removed = 0
+        for table, keeps in (("tombstones", _IS_SETTLED), ("fences", "")):
+            rows = self._execute(
+                f"SELECT space, bucket, key, version, time FROM {table} t WHERE since_ns < ? {keeps}"
+                " ORDER BY since_ns LIMIT ?",
+                (before_ns, limit),
+            ).fetchall()
+            for row in rows:
+                self._execute(
+                    f"DELETE FROM {table} WHERE space = ? AND bucket = ? AND key = ? AND version = ? AND time = ?", row
+                )
+            removed = max(removed, len(rows))
+        return removed
+
+    # Checks.
+
+    def _facts(self, at: KeyAt, row: RowView) -> _Facts:
+        top = self.rows.top(at)
+        tombstone_time = self.rows.tombstone_time(at)
+        tombstones = self.rows.tombstones_of(at, row.version) if tombstone_time is not None else []
+        return _Facts(top, self.rows.of_version(at, row.version, top), tombstone_time, tombstones)
+
+    def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
+        """Whether the very record is held. A payload that comes with it replaces the stored one: it is a repair."""
+        if row.kind is Kind.TOMBSTONE:
+            return facts.has_tombstone(row)
+        held = facts.find(row)
+        if held and row.payload is not None:
+            self.rows.replace_payload(at, held, row.payload, row.payload_hash)
+        return held is not None
+
+    def _check_bucket(self, view: CommitView, row: RowView, bucket: BucketRow | None) -> None:
+        if row.space is Space.BUCKET:
+            if row.kind is Kind.VALUE:
+                body = bucket_body_of(row.record)
+                if body.state is BucketState.CLOSING and self.buckets.holds_objects(body.bucket_id):
+                    raise BucketHoldsObjects("the bucket holds objects on this drive", bucket_id=body.bucket_id)
+            return
+        # The system bucket has no record of its own: it is always open.
+        if view.bucket_number is None or not row.bucket_id:
+            return
+        number = bucket.config if bucket else 0
+        if bucket is None or bucket.standing is not Standing.OPEN or number > view.bucket_number:
+            raise StaleBucket("the bucket's configuration here is newer, closing, or not known", number=number)
+
+    def _check_requirement(self, name: KeyName | None) -> None:
+        if name is None:
+            return
+        number = self.buckets.number_of(name.bucket_id)
+        at = KeyAt(name.space, number or 0, name.key)
+        live = self.rows.live_row(at)
+        if live is None or (name.space is Space.UPLOAD and not self._is_open_upload(at, live)):
+            raise RequirementMissing("what the commit depends on is not here", key=name.key)
+
+    def _check_row(self, at: KeyAt, row: RowView, facts: _Facts, *, lifts_fences: bool) -> None:
+        if lifts_fences:
+            self.rows.lift_fence(at, row.version, row.time)
+        elif self.rows.is_fenced(at, row.version, row.time):
+            raise Fenced("the drive has promised to refuse this version", time=row.time)
+        newest = facts.register_time
+        if row.scope is CasScope.KEY:
+            newest = max(newest, facts.head_time)
+        # Two records of one version can not share a time, nor may a later one be added below: a register is read by it.
+        if newest > row.base or facts.register_time >= row.time:
+            raise Superseded("the drive holds something newer", newest=newest)
+        for file in row.files:
+            self._require_file(file)
+
+    # Writing.
+
+    def _add(self, at: KeyAt, row: RowView, facts: _Facts, now_ns: int) -> None:
+        is_tombstone = row.kind is Kind.TOMBSTONE
+        self.rows.mark(at, row.version, row.time, is_tombstone=is_tombstone, now_ns=now_ns)
+        if is_tombstone:
+            self.rows.add_tombstone(at, row, now_ns)
+            if facts.register:
+                self._count(at, facts.visible, [], self._mend_head(at))
+        else:
+            self._add_value(at, row, facts)
+        if at.space == Space.BUCKET:
+            self.buckets.settle_standing(at.bucket, at.key)
+
+    def _add_value(self, at: KeyAt, row: RowView, facts: _Facts) -> None:
+        top = facts.top
+        head = top if facts.tombstone_time is None else self.rows.visible_head(at)
+        is_head = head is None or (row.created, row.version, row.time) > head.order
+        is_live = is_head and row.kind is Kind.VALUE
+        was_live = head is not None and head.live == 1
+        if head is not None and is_head and was_live:
+            self.rows.set_live(at, head, is_live=False)
+        if top and row.version and not top.version and not top.stray:
+            self.rows.make_null_rows_stray(at)
+        self.rows.add_row(at, row, is_live=is_live, is_stray=_is_stray(row, top))
+        for file in row.files:
+            self.data.add_name(file)
+        self._count(at, [], [row], (is_live - was_live) if is_head else 0)
+
+    def _remove(self, at: KeyAt, row: Held, now_ns: int) -> Removed:
+        removed = self.rows.remove_row(at, row.created, row.version, row.time)
+        if removed.encoded is not None:
+            for file in files_of(decode_held(removed.encoded), removed.shard_index):
+                self.data.drop_name(file, now_ns)
+        return removed
+
+    def _mend_head(self, at: KeyAt, was_live: int = 0) -> int:
+        """Put the live mark where it belongs. Returns the change of the number of live objects.
+
+        `was_live`: 1 when the row that carried the mark was just removed.
+        """
+        marked = self.rows.live_row(at)
+        head = self.rows.visible_head(at)
+        if marked and (head is None or head.order != marked.order):
+            self.rows.set_live(at, marked, is_live=False)
+        is_live = head is not None and head.kind == Kind.VALUE
+        if head and is_live and (marked is None or marked.order != head.order):
+            self.rows.set_live(at, head, is_live=True)
+        return is_live - (1 if marked else was_live)
+
+    def _count(self, at: KeyAt, gone: Counted, come: Counted, objects: int) -> None:
+        if at.space != Space.OBJECT or not (gone or come or objects):
+            return
+        values = sum(row.kind == Kind.VALUE for row in come) - sum(row.kind == Kind.VALUE for row in gone)
+        size = sum(row.size_bytes for row in come) - sum(row.size_bytes for row in gone)
+        self.buckets.add(at.bucket, Delta(objects, values, len(come) - len(gone) - values, size))
+
+    # Helpers.
+
+    def _locate(self, ref: VersionRef) -> tuple[KeyAt, bytes] | None:
+        version = version_bytes(ref.version_id)
+        number = self.buckets.number_of(ref.name.bucket_id)
+        if version is None or number is None:
+            return None
+        return KeyAt(ref.name.space, number, ref.name.key), version
+
+    def _is_held(self, at: KeyAt, version: bytes, time: int) -> bool:
+        if any(row.time == time for row in self.rows.of_version(at, version, self.rows.top(at))):
+            return True
+        return any(held == time for held, _ in self.rows.tombstones_of(at, version))
+
+    def _encoded(self, at: KeyAt, row: Held) -> bytes:
+        found: bytes = self._execute(
+            "SELECT encoded FROM records WHERE space = ? AND bucket = ? AND key = ?"
+            " AND created = ? AND version = ? AND time = ?",
+            (*at, row.created, row.version, row.time),
+        ).get
+        return found
+
+    def _is_open_upload(self, at: KeyAt, row: Held) -> bool:
+        body = decode_held(self._encoded(at, row)).body
+        return not body or decode_upload_body(body).state is UploadState.OPEN
+
+    def _purge_parts(self, at: KeyAt, ref: VersionRef, *, is_tombstone: bool) -> None:
+        if not is_tombstone:
+            live = self.rows.live_row(at)
+            if live is None or live.time != ref.time or self._is_open_upload(at, live):
+                return
+        try:
+            _, upload_id = split_upload_key(at.key)
+        except ValueError:
+            return  # no part can name an upload whose key is not one
+        self.purges.add_prefix(Space.PART, at.bucket, part_prefix(upload_id))
+
+    def _drop_bucket(self, bucket_id: BucketId) -> None:
+        number = self.buckets.number_of(bucket_id)
+        if number is not None:
+            self.purges.add_bucket(number)
+
+    def _forget_standing(self, at: KeyAt, mentioned: set[BucketId]) -> None:
+        """After a bucket's record was rolled back: derive what is left; what it alone named is not known any more."""
+        self.buckets.settle_standing(at.bucket, at.key)
+        for bucket_id in mentioned - self.buckets.incarnations_named(at.bucket, at.key):
+            self.buckets.set_standing(bucket_id, 0, Standing.UNKNOWN)
+
+
+def _visible(rows: list[Held], hidden_until: int) -> list[Held]:
+    return [row for row in rows if row.time > hidden_until]
+
+
+def _is_stray(row: RowView, top: Held | None) -> bool:
+    if row.version:
+        return created_in(row.version) != row.created
+    return top is not None and bool(top.version or top.stray)

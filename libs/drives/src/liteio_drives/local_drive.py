@@ -1,0 +1,351 @@
+"""`LocalDrive`: a StorageAPI over one folder of this machine. docs/formats/index-db.md says what is in the folder.
+
+Nothing here touches the disk on the event loop: changes go through the committer's thread, reads of the index through
+the reader's, shard files through a few data threads, each with its own deadline, so that a hung drive hangs only them.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import apsw
+
+from liteio_base.clock import Clock, Randomness
+from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_contracts.storage import (
+    BucketUsage,
+    Commit,
+    DriveState,
+    DriveStatus,
+    FenceAnswer,
+    FenceRequest,
+    KeyAnswer,
+    KeyName,
+    KeyQuery,
+    ListPage,
+    ListQuery,
+    OutboxRow,
+    ShardFacts,
+    ShardReader,
+    ShardRef,
+    ShardWriter,
+    VersionRef,
+)
+from liteio_contracts.storage_errors import DriveOffline
+from liteio_drives.ballast import Ballast
+from liteio_drives.collector import Collector
+from liteio_drives.committer import Committer
+from liteio_drives.drive_format import (
+    LOCK_NAME,
+    clear_doubt,
+    doubt,
+    has_index,
+    is_doubted,
+    read_format,
+    renew_index,
+    require_slot,
+    system_folder,
+)
+from liteio_drives.drive_threads import Handler, JobThreads
+from liteio_drives.files import FileSystem, RealFiles
+from liteio_drives.health import DriveHealth, SyncFailed
+from liteio_drives.index import DriveIndex, distrust_index
+from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
+from liteio_drives.reader import Reader
+from liteio_drives.record_view import is_new_data, view_commit
+from liteio_drives.shard_files import LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
+from liteio_drives.shard_folder import ShardFolder
+from liteio_formats.format_json import DriveFormat, FormatError
+
+_log = logging.getLogger(__name__)
+_CLOSE_SECONDS: Final = 5.0
+_OPEN_SECONDS: Final = 30.0
+Result = TypeVar("Result")
+
+
+class LocalDrive:
+    """One open drive of one event loop. Several processes may have the same drive open."""
+
+    def __init__(self, path: str, drive: DriveFormat, settings: DriveSettings, clock: Clock, files: FileSystem) -> None:
+        """Use `open`."""
+        self._path = path
+        self._format = drive
+        self._settings = settings
+        self._clock = clock
+        self._files = files
+        self._folder = ShardFolder(path, files)
+        self._health = DriveHealth(clock, settings.retry_after_seconds)
+        self._ballast = Ballast(path, system_folder(path), settings, files, self._health)
+        self._committer = self._start_committer()
+        self._reader = self._start_reader()
+        self._io = ShardIO(
+            self._folder,
+            self._health,
+            clock,
+            self._threads("data", run_data_job(self._health), count=settings.data_threads),
+            settings.shard_call_seconds,
+        )
+        self._collector = Collector(self._committer, self._io, settings, clock)
+
+    @classmethod
+    async def open(
+        cls,
+        path: str,
+        slot: int,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        settings: DriveSettings | None = None,
+        files: FileSystem | None = None,
+    ) -> "LocalDrive":
+        """Open a formatted drive. Raises DriveOffline when it is not formatted, damaged, or another slot's.
+
+        A drive that lost its index gets an empty one with a new generation, and a drive whose last sync failed keeps
+        its own: both are not authoritative until they are rebuilt.
+        """
+        settings, files = settings or DriveSettings(), files or RealFiles()
+        drive = await asyncio.to_thread(_make_ready, path, slot, settings, randomness, files)
+        opened = cls(path, drive, settings, clock, files)
+        try:
+            await opened.status(deadline=Deadline.after(_OPEN_SECONDS, clock))
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
+
+    async def close(self) -> None:
+        """Finish what was begun and end the threads. A hung thread is left behind."""
+        self._collector.close()
+        await asyncio.gather(*(threads.close(_CLOSE_SECONDS) for threads in self._all_threads()))
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def format(self) -> DriveFormat:
+        return self._format
+
+    @property
+    def drive_id(self) -> DriveId:
+        return self._format.drive_id
+
+    @property
+    def slot(self) -> int:
+        return self._format.slot
+
+    @property
+    def is_likely_slow(self) -> bool:
+        return self._health.state not in (DriveState.ONLINE, DriveState.FULL)
+
+    async def status(self, *, deadline: Deadline) -> DriveStatus:
+        def measure(index: DriveIndex) -> DriveStatus:
+            space = self._files.space(self._path)
+            return DriveStatus(
+                drive_id=self.drive_id,
+                slot=self.slot,
+                state=self._health.state,
+                reason=self._health.reason,
+                generation=index.meta.generation,
+                is_authoritative=index.meta.is_authoritative,
+                total_bytes=space.total_bytes,
+                free_bytes=space.free_bytes,
+                unsettled=index.keys.count("unsettled"),
+                outbox=index.keys.count("outbox"),
+            )
+
+        return await self._read(measure, deadline)
+
+    # Reading.
+
+    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+        return await self._read(lambda index: index.keys.read_key(query, index.meta), deadline)
+
+    async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
+        return await self._read(lambda index: index.pages.list_page(query, index.meta), deadline)
+
+    async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
+        return await self._read(lambda index: index.keys.walk(after, limit), deadline)
+
+    async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
+        return await self._read(lambda index: index.keys.key_versions(name), deadline)
+
+    async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
+        return await self._read(lambda index: index.keys.unsettled(older_than_ns, limit), deadline)
+
+    async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]:
+        return await self._read(lambda index: index.keys.outbox(older_than_ns, limit), deadline)
+
+    async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage:
+        return await self._read(lambda index: index.changes.buckets.usage(bucket_id), deadline)
+
+    # Changing.
+
+    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
+        view, now_ns = view_commit(commit), self._clock.now_ns()
+        await self._change(
+            lambda index: index.changes.commit(view, index.meta, now_ns), deadline, is_new_data=is_new_data(view)
+        )
+
+    async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
+        now_ns = self._clock.now_ns()
+
+        def confirm(index: DriveIndex) -> None:
+            for ref in refs:
+                index.changes.confirm(ref, now_ns)
+
+        await self._change(confirm, deadline, is_lazy=True)
+        self._collector.remind()
+
+    async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer:
+        now_ns = self._clock.now_ns()
+        return await self._change(lambda index: index.changes.fence(request, index.meta, now_ns), deadline)
+
+    async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
+        now_ns = self._clock.now_ns()
+        await self._change(lambda index: index.changes.roll_back(ref, now_ns), deadline)
+        self._collector.remind()
+
+    async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None:
+        await self._change(lambda index: index.changes.forget_events(numbers), deadline, is_lazy=True)
+
+    async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
+        await self._change(lambda index: index.become_authoritative(generation), deadline)
+
+    async def collect_garbage(self, *, deadline: Deadline) -> int:
+        self._health.require_writable()
+        return await self._collector.collect(deadline)
+
+    # Shard files.
+
+    async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
+        self._health.require_room()
+        return LocalShardWriter(self._io, ref, size_hint)
+
+    async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
+        self._health.require_readable()
+
+        def open_it(_: object) -> ShardReader:
+            reader = open_reader(self._io, ref, first_block, block_count)
+            reader.read_ahead()
+            return reader
+
+        return await self._io.call(open_it, deadline)
+
+    async def shard_facts(self, ref: ShardRef, *, verify: bool, deadline: Deadline) -> ShardFacts:
+        self._health.require_readable()
+        return await self._io.call(lambda _: read_facts(self._io, ref, verify=verify), deadline)
+
+    # Inside.
+
+    async def _read(self, work: Callable[[DriveIndex], Result], deadline: Deadline) -> Result:
+        self._health.require_readable()
+        return await self._reader.call(work, deadline)
+
+    async def _change(
+        self,
+        work: Callable[[DriveIndex], Result],
+        deadline: Deadline,
+        *,
+        is_lazy: bool = False,
+        is_new_data: bool = False,
+    ) -> Result:
+        self._health.require_room() if is_new_data else self._health.require_writable()
+        return await self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data)
+
+    def _start_committer(self) -> JobThreads:
+        committer = Committer(
+            os.path.join(system_folder(self._path), LOCK_NAME),
+            self._open_index,
+            files=self._files,
+            health=self._health,
+            clock=self._clock,
+            ballast=self._ballast,
+            look=self._look_for_doubt,
+            on_lost_sync=self._note_doubt,
+        )
+        lazy_seconds = self._settings.confirm_delay_seconds
+        return self._threads(
+            "commit", committer.handle, is_batched=True, lazy_seconds=lazy_seconds, at_end=committer.end
+        )
+
+    def _start_reader(self) -> JobThreads:
+        reader = Reader(
+            self._open_index, files=self._files, health=self._health, clock=self._clock, look=self._look_for_doubt
+        )
+        return self._threads("read", reader.handle, is_batched=True, at_end=reader.end)
+
+    def _threads(
+        self,
+        name: str,
+        handle: Handler,
+        *,
+        count: int = 1,
+        is_batched: bool = False,
+        lazy_seconds: float = 0.0,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> JobThreads:
+        return JobThreads(
+            f"liteio-{name}-{self._format.slot}",
+            handle,
+            clock=self._clock,
+            health=self._health,
+            count=count,
+            batch_max=BATCH_JOBS_MAX if is_batched else 1,
+            lazy_seconds=lazy_seconds,
+            hung_after=self._settings.hung_after_seconds,
+            at_end=at_end,
+        )
+
+    def _all_threads(self) -> tuple[JobThreads, ...]:
+        return self._committer, self._reader, self._io.threads
+
+    # On the threads.
+
+    def _open_index(self) -> DriveIndex:
+        index = DriveIndex(
+            system_folder(self._path),
+            cache_kib=self._settings.index_cache_kib,
+            vfs=self._settings.vfs,
+            files=self._files,
+            require_file=self._folder.require,
+            is_trusted=lambda: not self._health.lost_a_sync,
+        )
+        if index.meta.drive_id != self.drive_id:
+            index.close()
+            raise DriveOffline("the index is another drive's", path=self._path, drive_id=index.meta.drive_id)
+        return index
+
+    def _note_doubt(self) -> None:
+        """A sync failed. Say so beside the index, for the next start and for other processes, if the disk still can."""
+        try:
+            doubt(self._path, self._files)
+        except OSError as problem:
+            _log.error("could not note that the drive %s is in doubt: %s", self._path, problem)
+
+    def _look_for_doubt(self) -> None:
+        """Another process of this machine may have seen a sync fail."""
+        if not self._health.lost_a_sync and is_doubted(self._path, self._files):
+            self._health.explain(SyncFailed("seen by another process"), "committing")
+
+
+def _make_ready(
+    path: str, slot: int, settings: DriveSettings, randomness: Randomness, files: FileSystem
+) -> DriveFormat:
+    """Everything that opening does to the disk, on a thread."""
+    try:
+        drive = require_slot(path, read_format(path, files), slot)
+        if not has_index(path, files):
+            _log.error("the drive %s lost its index: it gets an empty one and is to be rebuilt", path)
+            renew_index(path, drive, is_authoritative=False, randomness=randomness, vfs=settings.vfs)
+        if is_doubted(path, files):
+            distrust_index(system_folder(path), vfs=settings.vfs)
+            clear_doubt(path, files)
+    except FormatError as problem:
+        raise DriveOffline(f"format.json is damaged: {problem}", path=path) from problem
+    except (OSError, apsw.Error) as problem:
+        raise DriveOffline(f"the drive can not be opened: {problem}", path=path) from problem
+    return drive

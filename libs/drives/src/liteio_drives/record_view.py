@@ -1,0 +1,145 @@
+"""What a transaction needs to know of a commit, taken out of its records beforehand, off the committer's thread."""
+
+from typing import Final, NamedTuple
+
+from liteio_base.check import check
+from liteio_base.ids import NULL_VERSION, BucketId, Generation, HybridTime, VersionId, is_version_id
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit
+from liteio_contracts.storage_errors import RecordCorrupt
+from liteio_formats.record import Kind, Record, RecordError, Space, decode_record, digest_of
+
+NULL_BYTES: Final = b""
+_DATA_ID_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+class NamedFile(NamedTuple):
+    """A shard file that a row names, and what must be true of it."""
+
+    data_id: bytes
+    part: int
+    shard_index: int
+    k: int
+    m: int
+    part_size_bytes: int
+
+
+class RowView(NamedTuple):
+    """One row to add. `version` is the id's bytes, NULL_BYTES for the null version."""
+
+    record: Record
+    space: Space
+    bucket_id: BucketId
+    key: bytes
+    version: bytes
+    created: HybridTime
+    time: HybridTime
+    kind: Kind
+    size_bytes: int
+    files: tuple[NamedFile, ...]
+    encoded: bytes
+    digest: bytes
+    scope: CasScope
+    base: HybridTime
+    shard_index: int
+    payload: bytes | None
+    payload_hash: bytes
+
+
+class CommitView(NamedTuple):
+    rows: tuple[RowView, ...]
+    generation: Generation | None
+    bucket_number: int | None
+    requires: KeyName | None
+    lifts_fences: bool
+    events: tuple[bytes, ...]
+
+
+def view_commit(commit: Commit) -> CommitView:
+    """Decode and check every record. Raises RecordCorrupt: a drive keeps only what it can read again."""
+    return CommitView(
+        tuple(_view_row(row) for row in commit.rows),
+        commit.generation,
+        commit.bucket_number,
+        commit.requires,
+        commit.lifts_fences,
+        commit.events,
+    )
+
+
+def is_new_data(view: CommitView) -> bool:
+    """Whether a full drive refuses it: values of objects, parts and uploads; not deletes, nor a bucket's records."""
+    return any(row.kind is Kind.VALUE and row.space is not Space.BUCKET for row in view.rows)
+
+
+def version_bytes(version_id: VersionId) -> bytes | None:
+    """How the index spells a version id; None for text that can not be one of ours."""
+    if version_id == NULL_VERSION:
+        return NULL_BYTES
+    return bytes.fromhex(version_id) if is_version_id(version_id) else None
+
+
+def version_text(version: bytes) -> VersionId:
+    return VersionId(version.hex())
+
+
+def created_in(version: bytes) -> int:
+    """The creation time that a version's bytes carry; not for the null version."""
+    return int.from_bytes(version[:8], "big")
+
+
+def data_id_bytes(data_id: str) -> bytes:
+    """Raises ValueError: a data id becomes a file's name, so nothing but 32 hex digits may pass."""
+    if len(data_id) != 32 or not _DATA_ID_DIGITS.issuperset(data_id):
+        raise ValueError(f"not a data id: {data_id!r}")
+    return bytes.fromhex(data_id)
+
+
+def files_of(record: Record, shard_index: int) -> tuple[NamedFile, ...]:
+    """The shard files that a record names on the drive that holds `shard_index` of it; an empty part has none. Raises
+    RecordCorrupt.
+    """
+    if record.is_inline or not record.parts or record.kind is not Kind.VALUE:
+        return ()
+    try:
+        return tuple(
+            NamedFile(data_id_bytes(part.data_id), part.number, shard_index, record.k, record.m, part.size_bytes)
+            for part in record.parts
+            if part.size_bytes
+        )
+    except ValueError as problem:
+        raise RecordCorrupt(str(problem), key=record.key, version_id=record.version_id) from None
+
+
+def decode_held(encoded: bytes) -> Record:
+    """Decode a record that the index holds. Raises RecordCorrupt."""
+    try:
+        return decode_record(encoded)
+    except RecordError as problem:
+        raise RecordCorrupt(str(problem)) from problem
+
+
+def _view_row(row: RowCommit) -> RowView:
+    record = decode_held(row.encoded)
+    version = version_bytes(record.version_id)
+    if version is None:
+        raise RecordCorrupt("not a version id of this store", version_id=record.version_id)
+    check(record.time >= 0 and record.created >= 0, "hybrid times are not negative")
+    return RowView(
+        record,
+        record.space,
+        record.bucket_id,
+        record.key,
+        version,
+        record.created,
+        record.time,
+        record.kind,
+        record.size_bytes,
+        files_of(record, row.shard_index),
+        row.encoded,
+        digest_of(row.encoded),
+        row.scope,
+        row.base,
+        row.shard_index,
+        row.payload,
+        row.payload_hash,
+    )
