@@ -63,6 +63,7 @@ def run_sim(
     sim = Sim(loop, seed, plan)
     was_collecting = gc.isenabled()
     gc.disable()
+    gc.freeze()  # What was there before is no part of the run, and need not be looked through each time.
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             result = runner.run(_main(main, sim))
@@ -74,6 +75,7 @@ def run_sim(
         problem.add_note(_how_to_replay(sim))
         raise
     finally:
+        gc.unfreeze()
         if was_collecting:
             gc.enable()
 
