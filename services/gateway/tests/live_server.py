@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from services.gateway.tests.memory_layer import MemoryLayer
 from services.gateway.tests.raw_client import ACCESS_KEY, REGION, SECRET_KEY
 
+from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.lifespan import Lifespan
-from liteio_gateway.main import build_app
 from liteio_gateway.server import build_server
 from liteio_gateway.settings import GatewaySettings
 from liteio_s3.credentials import RootCredentials

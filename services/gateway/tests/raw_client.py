@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from services.gateway.tests.memory_layer import MemoryLayer
 
 from liteio_base.clock import Clock
+from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App, Message
-from liteio_gateway.main import build_app
 from liteio_gateway.settings import GatewaySettings
 from liteio_s3.credentials import RootCredentials
 

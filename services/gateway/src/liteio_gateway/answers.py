@@ -1,6 +1,7 @@
 """Answers: turns refusals into `<Error>` documents, and keeps or closes the connection after them."""
 
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from liteio_contracts.object_errors import ObjectError
@@ -10,7 +11,7 @@ from liteio_gateway.errors import failure_of
 from liteio_gateway.exchange import Exchange, exchange_of
 from liteio_gateway.replies import XML
 from liteio_gateway.requests import S3Request, find_request
-from liteio_s3.errors import INTERNAL_ERROR, S3Failure, render_error
+from liteio_s3.errors import INTERNAL_ERROR, REQUEST_TIMEOUT, S3Failure, render_error
 
 log: Final = logging.getLogger("liteio.gateway")
 _SERVER_FAULT: Final = 500
@@ -44,22 +45,31 @@ async def _refuse(scope: Scope, failure: S3Failure, send: Send, *, cause: Except
     if exchange.status:
         # The head is out, and said 200: only a broken connection can still tell the client.
         raise BrokenAnswer(exchange.request_id) from cause
-    request = find_request(scope)
-    keeps = await _keeps_connection(request, exchange, scope)
-    body = _document(failure, exchange, scope)
-    await _send(failure, body, exchange, send, request, keeps=keeps)
+    rest = await _settle_rest(find_request(scope), exchange, scope, failure)
+    await _send(failure, _document(failure, exchange, scope), send, rest)
 
 
-async def _keeps_connection(request: S3Request | None, exchange: Exchange, scope: Scope) -> bool:
-    """Whether nothing of this request is left to come, if need be after reading a short rest."""
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is to become of the connection. `unread`: a request whose body is read a little further, after the answer,
+    since closing while the client still sends would reset the connection and may cost it the answer."""
+
+    keeps: bool
+    unread: S3Request | None = None
+
+
+async def _settle_rest(request: S3Request | None, exchange: Exchange, scope: Scope, failure: S3Failure) -> _Rest:
     if request is None:
         # Not even the target could be read: whatever follows is not to be trusted.
-        return exchange.method in ("GET", "HEAD") and not any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]
-        )
+        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        return _Rest(keeps=exchange.method in ("GET", "HEAD") and not framed)
     if not has_unread_body(request):
-        return True
-    return drains_cheaply(request) and await drain(request)
+        return _Rest(keeps=True)
+    if failure.error is REQUEST_TIMEOUT or not is_sending(request):
+        return _Rest(keeps=False)
+    if drains_cheaply(request):
+        return _Rest(keeps=await drain(request))
+    return _Rest(keeps=False, unread=request)
 
 
 def _document(failure: S3Failure, exchange: Exchange, scope: Scope) -> bytes:
@@ -69,20 +79,15 @@ def _document(failure: S3Failure, exchange: Exchange, scope: Scope) -> bytes:
     return render_error(failure.error, failure.message, exchange.request_id, exchange.host_id, resource, failure.fields)
 
 
-async def _send(
-    failure: S3Failure, body: bytes, exchange: Exchange, send: Send, request: S3Request | None, *, keeps: bool
-) -> None:
+async def _send(failure: S3Failure, body: bytes, send: Send, rest: _Rest) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in failure.headers.items()]
     if failure.status not in (204, 304):
         headers.append((b"content-type", XML.encode()))
         headers.append((b"content-length", str(len(body)).encode()))
-    if not keeps:
+    if not rest.keeps:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": failure.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": not keeps})
-    if keeps:
-        return
-    # Closing while the client still sends would reset the connection, and the client may lose the answer to that.
-    if request is not None and is_sending(request):
-        await drain(request)
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": body, "more_body": rest.unread is not None})
+    if rest.unread is not None:
+        await drain(rest.unread)
+        await send({"type": "http.response.body", "body": b""})

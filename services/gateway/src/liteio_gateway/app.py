@@ -1,11 +1,12 @@
-"""The pipeline: one ordered list of pure ASGI middlewares around the dispatcher."""
+"""The gateway's app: one ordered list of pure ASGI middlewares around the dispatcher."""
 
 import hashlib
+import socket
 from collections.abc import Sequence
 
-from liteio_base.clock import Clock, Randomness
+from liteio_base.clock import Clock, Randomness, SystemClock, SystemRandomness
 from liteio_contracts.object_layer import ObjectLayer
-from liteio_gateway.access import Authentication, Authorizer
+from liteio_gateway.access import Authentication, Authorizer, RootOnly
 from liteio_gateway.addressing import Addressing
 from liteio_gateway.answers import Answers
 from liteio_gateway.asgi import App
@@ -14,7 +15,34 @@ from liteio_gateway.dispatch import Dispatch
 from liteio_gateway.guard import Guard
 from liteio_gateway.probes import Probes
 from liteio_gateway.request_log import LogSink, RequestLog
+from liteio_gateway.settings import GatewaySettings
 from liteio_s3.credentials import CredentialSource
+
+
+def build_app(
+    object_layer: ObjectLayer,
+    settings: GatewaySettings,
+    credentials: CredentialSource,
+    clock: Clock | None = None,
+    *,
+    authorizer: Authorizer | None = None,
+    randomness: Randomness | None = None,
+    log_sink: LogSink | None = None,
+) -> App:
+    """The S3 front door over any ObjectLayer. What is not given is the system's; without a sink nothing is logged."""
+    return build_pipeline(
+        object_layer,
+        credentials=credentials,
+        authorizer=authorizer or RootOnly(),
+        clock=clock or SystemClock(),
+        randomness=randomness or SystemRandomness(),
+        log_sink=log_sink or (lambda facts: None),
+        region=settings.region,
+        domains=settings.domains,
+        host_id=host_id_of(f"{socket.gethostname()}/{settings.worker_index}"),
+        operation_seconds=settings.operation_seconds,
+        body_idle_seconds=settings.body_idle_seconds,
+    )
 
 
 def build_pipeline(

@@ -1,6 +1,7 @@
 """Between S3's headers and an object's stored facts: metadata, tags, checksums, version ids."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -81,10 +82,16 @@ def version_headers(info: ObjectInfo) -> dict[str, str]:
 
 def identity_headers(info: ObjectInfo) -> dict[str, str]:
     """What also a 304 tells of an object."""
-    headers = {"etag": f'"{info.etag}"', "last-modified": http_date(info.modified_ns)}
+    headers = {"etag": f'"{info.etag}"', "last-modified": last_modified(info.modified_ns // 1_000_000_000)}
     if info.version_id or info.is_versioned:
         headers[VERSION_HEADER] = version_text(info.version_id)
     return headers
+
+
+@lru_cache(maxsize=8192)
+def last_modified(seconds: int) -> str:
+    """The header's value. Writing it costs 3 µs, and hot objects are read over and over."""
+    return http_date(seconds * 1_000_000_000)
 
 
 def checksum_headers(checksum: StoredChecksum | None) -> dict[str, str]:
