@@ -20,7 +20,7 @@ from services.gateway.tests.raw_client import ACCESS_KEY, REGION, SECRET_KEY
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.lifespan import Lifespan
-from liteio_gateway.server import build_server
+from liteio_gateway.server import GatewayServer, build_server
 from liteio_gateway.settings import GatewaySettings
 from liteio_s3.credentials import RootCredentials
 
@@ -31,6 +31,12 @@ class LiveServer:
     port: int
     ca_file: Path | None
     log: list[Mapping[str, object]] = field(default_factory=list)
+    server: GatewayServer | None = None
+
+    def stop(self) -> None:
+        """Ask the server to drain, as SIGTERM does."""
+        assert self.server is not None
+        self.server.should_exit = True
 
     @property
     def url(self) -> str:
@@ -83,7 +89,7 @@ def live_server(
     async def opening() -> AsyncIterator[App]:
         yield build_app(live.layer, chosen, RootCredentials(ACCESS_KEY, SECRET_KEY), log_sink=live.log.append)
 
-    server = build_server(Lifespan(opening), chosen)
+    server = live.server = build_server(Lifespan(opening), chosen)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
