@@ -102,13 +102,13 @@ async def test_a_process_deaf_to_sigterm_is_killed_after_the_grace() -> None:
 
 async def test_sigterm_lets_a_process_finish() -> None:
     source = """
-        import signal, sys, time
+        import os, signal, sys, time
         def end(*_):
             time.sleep(0.2)
-            print('drained', flush=True)
+            os.write(1, b'drained\\n')
             sys.exit(0)
         signal.signal(signal.SIGTERM, end)
-        print('up', flush=True)
+        os.write(1, b'up\\n')
         time.sleep(60)
     """
     lines = Lines()

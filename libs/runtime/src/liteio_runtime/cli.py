@@ -24,12 +24,15 @@ Drives = Annotated[
 State = Annotated[
     Path | None, typer.Option(help="Folder for credentials and bus files. Default: .liteio.sys of the first drive.")
 ]
+Address = Annotated[str | None, typer.Option(help="Where S3 is served. Default: :9000")]
+Cert = Annotated[str | None, typer.Option(help="TLS certificate chain, PEM. With --key: serve https.")]
+Key = Annotated[str | None, typer.Option(help="The certificate's private key, PEM.")]
 Nats = Annotated[str | None, typer.Option(help='NATS URL. Default: a server of our own; "off": none.')]
 
 
 @app.command()
 def server(
-    address: Annotated[str | None, typer.Option(help="Where S3 is served. Default: :9000")] = None,
+    address: Address = None,
     drives: Drives = None,
     parity: Annotated[str | None, typer.Option(help="Drives of a set that may be lost. Default: by set width.")] = None,
     access_key: Annotated[str | None, typer.Option(help="Root access key. Default: made on the first start.")] = None,
@@ -38,8 +41,8 @@ def server(
     ] = None,
     domain: Annotated[str | None, typer.Option(help="Domains for bucket.domain addresses, by commas.")] = None,
     region: Annotated[str | None, typer.Option(help="Region that clients sign for. Default: us-east-1")] = None,
-    cert: Annotated[str | None, typer.Option(help="TLS certificate chain, PEM. With --key: serve https.")] = None,
-    key: Annotated[str | None, typer.Option(help="The certificate's private key, PEM.")] = None,
+    cert: Cert = None,
+    key: Key = None,
     state: State = None,
     workers: Annotated[str | None, typer.Option(help="Gateway processes. Default: one a processor.")] = None,
     nats: Nats = None,
@@ -56,6 +59,47 @@ def server(
     from liteio_runtime.server import run_server
 
     raise SystemExit(run_server(_settings(flags, config)))
+
+
+@app.command()
+def doctor(
+    address: Address = None,
+    drives: Drives = None,
+    cert: Cert = None,
+    key: Key = None,
+    state: State = None,
+    nats: Nats = None,
+    config: Config = None,
+) -> None:
+    """Look at all that the store stands on: clock, limits, drives, port, certificates, bus.
+
+    Takes the server's flags, variables and file. Ends with 1 when something is bad.
+    """
+    flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    from liteio_runtime.doctor import examine, render
+    from liteio_runtime.findings import Level
+
+    findings = examine(_settings(flags, config))
+    print(render(findings))
+    raise SystemExit(any(finding.level is Level.BAD for finding in findings))
+
+
+@app.command()
+def inspect(
+    drive: Annotated[Path, typer.Argument(help="The drive's folder.")],
+    name: Annotated[str, typer.Argument(metavar="BUCKET/KEY", help="An object's bucket and key.")],
+) -> None:
+    """Print every record of a key as this drive holds it. Safe beside a running server."""
+    bucket, slash, key = name.partition("/")
+    from liteio_runtime.problems import Problem, StartRefused
+
+    if not (bucket and slash and key):
+        raise StartRefused([Problem(f"{name!r} is not BUCKET/KEY", "inspect", "write it like photos/2024/cat.jpg")])
+    import asyncio
+
+    from liteio_runtime.inspection import inspect_key, render
+
+    print(render(asyncio.run(inspect_key(str(drive), bucket, key))))
 
 
 @app.command()

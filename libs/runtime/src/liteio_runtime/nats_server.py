@@ -22,8 +22,6 @@ listen: "{host}:{port}"
 server_name: liteio
 authorization {{ user: {user}, password: "{password}" }}
 jetstream {{ store_dir: {store}, sync_interval: always }}
-lame_duck_duration: "1s"
-lame_duck_grace_period: "0s"
 """
 
 

@@ -26,7 +26,7 @@ class StartRefused(Exception):
     @property
     def report(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        return "\n".join((f"liteio can not start: {count}", *(f"  {problem}" for problem in self.problems)))
+        return "\n".join((f"liteio: {count}", *(f"  {problem}" for problem in self.problems)))
 
 
 class Mistake(ValueError):
