@@ -2,41 +2,46 @@
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
 
-from liteio_base.clock import Clock, Randomness, SystemClock, SystemRandomness
-from liteio_contracts.object_layer import ObjectLayer
-from liteio_gateway.access import Authorizer, RootOnly
-from liteio_gateway.app import build_pipeline, host_id_of
+from liteio_base.clock import SystemClock, SystemRandomness
+from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
+from liteio_gateway.heal_reports import heal_reports
 from liteio_gateway.lifespan import Lifespan
-from liteio_gateway.request_log import LineLog, LogSink, standard_error
+from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
 from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
 from liteio_gateway.store import open_store
-from liteio_s3.credentials import CredentialSource, InvalidRootCredentials, RootCredentials
+from liteio_runtime.leash import watch_pipe
+from liteio_s3.credentials import InvalidRootCredentials, RootCredentials
 
 CONFIG_EXIT_CODE = 2  # tells the supervisor that starting again will not help
 
 
 def main() -> int:
     """`python -m liteio_gateway`. Exit code 2 for settings that can not be used."""
+    watch_pipe()
     try:
         settings = load_settings(os.environ)
-    except ValidationError as problems:
-        # Input values are left out: one of them is the secret key.
-        for problem in problems.errors(include_input=False, include_url=False):
-            print(f"liteio gateway: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
-        return CONFIG_EXIT_CODE
     except ValueError as problem:
-        print(f"liteio gateway: {problem}", file=sys.stderr)
+        report_settings_problem(problem)
         return CONFIG_EXIT_CODE
     return run(settings)
+
+
+def report_settings_problem(problem: ValueError) -> None:
+    """Say on standard error what is wrong with the settings, all of it."""
+    if not isinstance(problem, ValidationError):
+        print(f"liteio gateway: {problem}", file=sys.stderr)
+        return
+    # Input values are left out: one of them is the secret key.
+    for each in problem.errors(include_input=False, include_url=False):
+        print(f"liteio gateway: {'.'.join(map(str, each['loc']))}: {each['msg']}", file=sys.stderr)
 
 
 def run(settings: GatewaySettings) -> int:
@@ -51,38 +56,15 @@ def run(settings: GatewaySettings) -> int:
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[App]:
-        async with open_store(settings, SystemClock(), SystemRandomness()) as store:
+        async with (
+            heal_reports(settings) as report,
+            open_store(settings, SystemClock(), SystemRandomness(), report) as opened,
+        ):
             try:
-                yield build_app(store, settings, credentials, log_sink=lines)
+                yield build_app(opened.store, settings, credentials, log_sink=lines)
             finally:
                 lines.flush()
 
     server = build_server(Lifespan(opening), settings)
     server.run(inherited_sockets(settings))
     return 0 if server.started else 1
-
-
-def build_app(
-    object_layer: ObjectLayer,
-    settings: GatewaySettings,
-    credentials: CredentialSource,
-    clock: Clock | None = None,
-    *,
-    authorizer: Authorizer | None = None,
-    randomness: Randomness | None = None,
-    log_sink: LogSink | None = None,
-) -> App:
-    """The S3 front door over any ObjectLayer. What is not given is the system's; without a sink nothing is logged."""
-    return build_pipeline(
-        object_layer,
-        credentials=credentials,
-        authorizer=authorizer or RootOnly(),
-        clock=clock or SystemClock(),
-        randomness=randomness or SystemRandomness(),
-        log_sink=log_sink or (lambda facts: None),
-        region=settings.region,
-        domains=settings.domains,
-        host_id=host_id_of(f"{socket.gethostname()}/{settings.worker_index}"),
-        operation_seconds=settings.operation_seconds,
-        body_idle_seconds=settings.body_idle_seconds,
-    )
