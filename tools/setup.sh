@@ -64,7 +64,7 @@ fi
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 say "installing the locked packages (the first time this takes a minute or two)"
-pip install --quiet --require-hashes -r requirements/lock.txt
+pip install --quiet --use-pep517 --require-hashes -r requirements/lock.txt
 # The members are built by the hatchling that the lock names, not by a fresh one from the index.
 say "installing the members"
 set --
