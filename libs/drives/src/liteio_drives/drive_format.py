@@ -23,6 +23,11 @@ def system_folder(drive_path: str) -> str:
     return os.path.join(drive_path, SYSTEM_FOLDER)
 
 
+def has_format(drive_path: str) -> bool:
+    """Whether the drive has an identity, readable or not."""
+    return os.path.exists(_format_path(drive_path))
+
+
 def read_format(drive_path: str, files: FileSystem) -> DriveFormat | None:
     """The drive's identity; None when it has none. Raises FormatError when it is damaged, OSError."""
     return _read(_format_path(drive_path), files)

@@ -20,7 +20,7 @@ from liteio_base.clock import Clock, Randomness
 from liteio_base.ids import DeploymentId, new_deployment_id, new_drive_id
 from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveOffline
-from liteio_drives.drive_format import is_blank, prepare, read_format, take_on
+from liteio_drives.drive_format import has_format, is_blank, prepare, read_format, take_on
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
@@ -70,7 +70,7 @@ async def open_drives(
 ) -> OpenedDrives:
     """Format what must be formatted, and open. Several processes may do this at once. Raises FormatRefused."""
     system = files or RealFiles()
-    deployment_id, reasons = await asyncio.to_thread(_settle_formats, list(paths), layout, system, randomness)
+    deployment_id, reasons = await asyncio.to_thread(settle_formats, paths, layout, randomness=randomness, files=system)
     drives: list[LocalDrive | OfflineDrive] = []
     for number, path in enumerate(paths):
         slot = number % layout.set_width
@@ -90,13 +90,15 @@ async def open_drives(
     return OpenedDrives(deployment_id, tuple(drives))
 
 
-def _settle_formats(
-    paths: list[str], layout: Layout, files: FileSystem, randomness: Randomness
+def settle_formats(
+    paths: Sequence[str], layout: Layout, *, randomness: Randomness, files: FileSystem
 ) -> tuple[DeploymentId, dict[int, str]]:
-    """The deployment, and for each drive (by number) that can not be used the reason."""
-    if not any(os.path.isdir(path) for path in paths):
-        for path in paths:
-            os.makedirs(path, exist_ok=True)
+    """Format what must be formatted. The deployment, and for each drive (by number) that can not be used the reason.
+
+    Raises FormatRefused.
+    """
+    if not any(has_format(path) for path in paths):
+        _make_folders(paths)
     with _all_locked(paths):
         formats, reasons = _read_all(paths, files)
         if formats:
@@ -107,7 +109,15 @@ def _settle_formats(
         return _format_all(paths, layout, files, randomness), {}
 
 
-def _read_all(paths: list[str], files: FileSystem) -> tuple[dict[int, DriveFormat], dict[int, str]]:
+def _make_folders(paths: Sequence[str]) -> None:
+    for path in paths:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as trouble:
+            raise FormatRefused(f"{path} can not be made: {trouble.strerror}; name a folder that can") from trouble
+
+
+def _read_all(paths: Sequence[str], files: FileSystem) -> tuple[dict[int, DriveFormat], dict[int, str]]:
     """The identities found, and the reasons against drives that have none and are not blank."""
     formats: dict[int, DriveFormat] = {}
     reasons: dict[int, str] = {}
@@ -127,7 +137,7 @@ def _read_all(paths: list[str], files: FileSystem) -> tuple[dict[int, DriveForma
     return formats, reasons
 
 
-def _format_all(paths: list[str], layout: Layout, files: FileSystem, randomness: Randomness) -> DeploymentId:
+def _format_all(paths: Sequence[str], layout: Layout, files: FileSystem, randomness: Randomness) -> DeploymentId:
     """The first format: every drive is prepared before any takes on its identity."""
     deployment_id = new_deployment_id(randomness)
     mounts = _mount_points(paths, layout)
@@ -145,7 +155,7 @@ def _format_all(paths: list[str], layout: Layout, files: FileSystem, randomness:
 
 
 def _join(
-    paths: list[str],
+    paths: Sequence[str],
     layout: Layout,
     formats: dict[int, DriveFormat],
     reasons: dict[int, str],
@@ -179,7 +189,7 @@ def _join(
 
 
 def _replace(
-    number: int, paths: list[str], layout: Layout, known: DriveFormat, files: FileSystem, randomness: Randomness
+    number: int, paths: Sequence[str], layout: Layout, known: DriveFormat, files: FileSystem, randomness: Randomness
 ) -> str | None:
     """Take an empty drive into its slot; the reason when that must not be done."""
     set_index, slot = divmod(number, layout.set_width)
@@ -216,14 +226,14 @@ def _identity(
     )
 
 
-def _mount_points(paths: list[str], layout: Layout) -> tuple[tuple[bool, ...], ...]:
+def _mount_points(paths: Sequence[str], layout: Layout) -> tuple[tuple[bool, ...], ...]:
     flags = [os.path.ismount(path) for path in paths]
     width = layout.set_width
     return tuple(tuple(flags[start : start + width]) for start in range(0, len(flags), width))
 
 
 @contextmanager
-def _all_locked(paths: list[str]) -> Iterator[None]:
+def _all_locked(paths: Sequence[str]) -> Iterator[None]:
     """One process of the machine decides at a time. The lock is on the folders themselves: there is
     nothing else yet."""
     with ExitStack() as held:

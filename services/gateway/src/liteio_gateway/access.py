@@ -1,5 +1,6 @@
 """Who is calling, and may they: authentication of every request, and the seam behind which permissions are decided."""
 
+import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -51,6 +52,8 @@ _OF_THE_SIGNATURE: Final = frozenset(
         "x-amz-content-sha256",
     }
 )
+_is_header_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,256}").fullmatch  # RFC 9110, 5.6.2: a token
+_is_header_value: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
 
 
 class Authentication:
@@ -87,5 +90,8 @@ def _take_hoisted_headers(request: S3Request) -> None:
             continue
         if header in request.headers:
             raise S3Failure(INVALID_ARGUMENT, f"{header[:64]} was given both as header and as query parameter.")
+        # A query can say what no header can, such as line ends, which would come back as headers of the answer.
+        if not _is_header_name(header) or not _is_header_value(value):
+            raise S3Failure(INVALID_ARGUMENT, "A query parameter of this request can not stand for a header.")
         # As everywhere, a header's text is the latin-1 reading of its bytes, which in a query were UTF-8.
         request.headers[header] = value.encode().decode("latin-1")

@@ -21,19 +21,15 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
-        if request.caller.is_anonymous:
-            # Before anything else is judged: a stranger learns neither what exists nor what is implemented.
-            await self._authorise(request, "s3:Any")
-        operation = recognise(request)
+        operation = _recognise(request)
         request.exchange.operation = operation.name
-        await self._authorise(request, action_of(operation, request))
+        # Before anything of the store, of the body or of conditional headers is looked at.
+        question = Question(action_of(operation, request), request.bucket, request.key)
+        await self._context.authorizer.check(request.caller, question)
         await self._check_bucket(request, operation)
         reply = await operation.handler(request, self._context)
         await _settle_body(request, reply)
         await send_reply(reply, is_head=request.is_head, receive=receive, send=send)
-
-    async def _authorise(self, request: S3Request, action: str) -> None:
-        await self._context.authorizer.check(request.caller, Question(action, request.bucket, request.key))
 
     async def _check_bucket(self, request: S3Request, operation: Operation) -> None:
         """A name that no bucket can have is a bucket that is not there; and the bucket is whose the caller expects."""
@@ -45,6 +41,16 @@ class Dispatch:
             bucket = await self._context.buckets.bucket(request.bucket, deadline=self._context.deadline())
             if bucket.owner != expected:
                 raise S3Failure(ACCESS_DENIED)
+
+
+def _recognise(request: S3Request) -> Operation:
+    """The operation. Strangers are not told what is implemented."""
+    try:
+        return recognise(request)
+    except S3Failure:
+        if request.caller.is_anonymous:
+            raise S3Failure(ACCESS_DENIED) from None
+        raise
 
 
 async def _settle_body(request: S3Request, reply: Reply) -> None:

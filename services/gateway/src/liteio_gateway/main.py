@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pydantic import ValidationError
 
 from liteio_base.clock import SystemClock, SystemRandomness
+from liteio_drives.format_set import FormatRefused
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.heal_reports import heal_reports
@@ -16,7 +17,7 @@ from liteio_gateway.lifespan import Lifespan
 from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
 from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
-from liteio_gateway.store import open_store
+from liteio_gateway.store import open_store, prepare_drives
 from liteio_runtime.leash import watch_pipe
 from liteio_s3.credentials import InvalidRootCredentials, RootCredentials
 
@@ -49,7 +50,8 @@ def run(settings: GatewaySettings) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         credentials = RootCredentials(settings.access_key, settings.read_secret_key())
-    except (InvalidRootCredentials, OSError) as problem:
+        prepare_drives(settings)
+    except (InvalidRootCredentials, FormatRefused, OSError) as problem:
         print(f"liteio gateway: {problem}", file=sys.stderr)
         return CONFIG_EXIT_CODE
     lines = LineLog(standard_error(), is_json=settings.log_format is LogFormat.JSON)

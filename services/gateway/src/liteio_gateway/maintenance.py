@@ -16,9 +16,10 @@ from liteio_bus.events import EventOrigin
 from liteio_bus.outbox_drain import OutboxDrain
 from liteio_bus.publishing import EventPublisher
 from liteio_contracts.messages import HealTask
+from liteio_drives.format_set import FormatRefused
 from liteio_gateway.main import CONFIG_EXIT_CODE, report_settings_problem
 from liteio_gateway.settings import GatewaySettings, load_settings
-from liteio_gateway.store import OpenStore, open_store
+from liteio_gateway.store import OpenStore, open_store, prepare_drives
 from liteio_objects.maintenance import Upkeep
 from liteio_runtime.leash import watch_pipe
 
@@ -33,6 +34,11 @@ def main() -> int:
         settings = load_settings(os.environ)
     except ValueError as problem:
         report_settings_problem(problem)
+        return CONFIG_EXIT_CODE
+    try:
+        prepare_drives(settings)
+    except FormatRefused as problem:
+        print(f"liteio maintenance: {problem}", file=sys.stderr)
         return CONFIG_EXIT_CODE
     asyncio.run(run(settings))
     return 0

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from liteio_base.clock import Clock, Randomness
+from liteio_base.clock import Clock, Randomness, SystemRandomness
 from liteio_base.ids import DeploymentId
 from liteio_contracts.storage import KeyName, StorageAPI
 from liteio_drives.file_locks import FileLocks
-from liteio_drives.format_set import Layout, open_drives
+from liteio_drives.files import RealFiles
+from liteio_drives.format_set import Layout, open_drives, settle_formats
 from liteio_erasure.code import CodeParams
 from liteio_gateway.settings import GatewaySettings
 from liteio_objects.drive_set import DriveSet
@@ -43,9 +44,8 @@ async def open_store(
 
     Raises liteio_drives.format_set.FormatRefused.
     """
-    width = settings.set_drives or len(settings.drives)
-    code = CodeParams.for_set(width, settings.parity)
-    layout = Layout(len(settings.drives) // width, width, code.m)
+    code, layout = _layout(settings)
+    width = layout.set_width
     async with AsyncExitStack() as opened:
         drives = await open_drives(settings.drives, layout, clock=clock, randomness=randomness)
         opened.push_async_callback(drives.close)
@@ -59,6 +59,17 @@ async def open_store(
         store.start()
         opened.push_async_callback(store.close)
         yield OpenStore(store, drives.deployment_id, drives.as_storage)
+
+
+def prepare_drives(settings: GatewaySettings) -> None:
+    """Format what must be formatted, before anything else is begun. Raises FormatRefused."""
+    settle_formats(settings.drives, _layout(settings)[1], randomness=SystemRandomness(), files=RealFiles())
+
+
+def _layout(settings: GatewaySettings) -> tuple[CodeParams, Layout]:
+    width = settings.set_drives or len(settings.drives)
+    code = CodeParams.for_set(width, settings.parity)
+    return code, Layout(len(settings.drives) // width, width, code.m)
 
 
 def _state_folder(settings: GatewaySettings) -> Path:
