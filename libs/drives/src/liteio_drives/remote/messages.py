@@ -1,0 +1,169 @@
+"""What travels: calls and their replies, the messages of shard streams, and the table of all methods.
+
+A call names a drive of the node ("" is the node itself) and a method; both sides look the method up in the same table,
+so arguments and results are decoded to the contract's own types and nothing from the wire is used as a name.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_contracts.storage import (
+    BucketUsage,
+    Commit,
+    DriveStatus,
+    FenceAnswer,
+    FenceRequest,
+    KeyAnswer,
+    KeyName,
+    KeyQuery,
+    ListPage,
+    ListQuery,
+    OutboxRow,
+    ShardFacts,
+    ShardRef,
+    StorageAPI,
+    VersionRef,
+)
+from liteio_drives.remote.limits import (
+    BATCH_CALLS_MAX,
+    CALL_SECONDS_MAX,
+    LOCK_NAME_BYTES_MAX,
+    LOCK_NAMES_MAX,
+    LOCK_OWNER_BYTES,
+    RENEW_OWNERS_MAX,
+    STREAM_BLOCKS_MAX,
+)
+from liteio_drives.remote.wire_errors import WireError
+
+SESSION_PATH: Final = "/v1/session"
+CALLS_PATH: Final = "/v1/calls"
+READ_PATH: Final = "/v1/shards/read"
+WRITE_PATH: Final = "/v1/shards/write"
+HEALTH_PATH: Final = "/health/live"
+
+NODE: Final = DriveId("")  # the target of calls that concern no drive
+Limit = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=CALL_SECONDS_MAX)]
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True):
+    """One call. `seconds_left`: of its deadline, when it was sent."""
+
+    target: DriveId
+    method: str
+    seconds_left: Seconds
+    arguments: msgspec.Raw
+
+
+Batch = Annotated[list[Call], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to the call at `index` of its batch: an error, or else a result."""
+
+    index: int
+    error: WireError | None = None
+    result: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+class ReadShard(msgspec.Struct, frozen=True, array_like=True):
+    drive_id: DriveId
+    ref: ShardRef
+    first_block: Annotated[int, msgspec.Meta(ge=0, lt=STREAM_BLOCKS_MAX)]
+    block_count: Annotated[int, msgspec.Meta(ge=0, le=STREAM_BLOCKS_MAX)]
+    seconds_left: Seconds
+
+
+class WriteShard(msgspec.Struct, frozen=True, array_like=True):
+    drive_id: DriveId
+    ref: ShardRef
+    size_hint: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+    seconds_left: Seconds
+
+
+class StreamEnd(msgspec.Struct, frozen=True, array_like=True):
+    """What the blocks of a stream were, so that a stream that was cut or changed is never taken for whole.
+
+    hashes_hash: `hash_of_hashes` of the block hashes. k, m and part_size_bytes: the footer's, of a write stream only.
+    """
+
+    block_count: int
+    length_bytes: int
+    hashes_hash: bytes
+    k: int = 0
+    m: int = 0
+    part_size_bytes: int = 0
+
+
+class DriveInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A drive of a node."""
+
+    drive_id: DriveId
+    slot: int
+    name: str = ""
+
+
+Owner = Annotated[bytes, msgspec.Meta(min_length=LOCK_OWNER_BYTES, max_length=LOCK_OWNER_BYTES)]
+LockName = Annotated[bytes, msgspec.Meta(max_length=LOCK_NAME_BYTES_MAX)]
+LockNames = Annotated[tuple[LockName, ...], msgspec.Meta(min_length=1, max_length=LOCK_NAMES_MAX)]
+Owners = Annotated[tuple[Owner, ...], msgspec.Meta(max_length=RENEW_OWNERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`arguments`: a tuple type. is_read: nothing changes, so asking once more does no harm."""
+
+    arguments: Any
+    result: Any
+    is_read: bool
+
+
+DRIVE_METHODS: Final[dict[str, Method]] = {
+    "status": Method(tuple[()], DriveStatus, True),
+    "read_key": Method(tuple[KeyQuery], KeyAnswer, True),
+    "list_page": Method(tuple[ListQuery], ListPage, True),
+    "commit": Method(tuple[Commit], None, False),
+    "confirm": Method(tuple[tuple[VersionRef, ...]], None, False),
+    "fence": Method(tuple[FenceRequest], FenceAnswer, False),
+    "roll_back": Method(tuple[VersionRef], None, False),
+    "shard_facts": Method(tuple[ShardRef, bool], ShardFacts, True),
+    "walk": Method(tuple[KeyName | None, Limit], tuple[KeyName, ...], True),
+    "key_versions": Method(tuple[KeyName], tuple[VersionId, ...], True),
+    "unsettled": Method(tuple[int, Limit], tuple[VersionRef, ...], True),
+    "outbox": Method(tuple[int, Limit], tuple[OutboxRow, ...], True),
+    "outbox_done": Method(tuple[tuple[int, ...]], None, False),
+    "bucket_usage": Method(tuple[BucketId], BucketUsage, True),
+    "collect_garbage": Method(tuple[()], int, False),
+    "set_authoritative": Method(tuple[Generation], None, False),
+}
+
+NODE_METHODS: Final[dict[str, Method]] = {
+    "drives": Method(tuple[()], tuple[DriveInfo, ...], True),
+    "lock.acquire": Method(tuple[Owner, LockNames], bool, False),
+    "lock.renew": Method(tuple[Owners], tuple[bool, ...], False),
+    "lock.release": Method(tuple[Owners], None, False),
+}
+METHODS: Final[dict[str, Method]] = {**DRIVE_METHODS, **NODE_METHODS}
+_decoders: Final = {name: msgspec.msgpack.Decoder(method.arguments) for name, method in METHODS.items()}
+_result_decoders: Final = {name: msgspec.msgpack.Decoder(method.result) for name, method in METHODS.items()}
+
+
+async def ask_drive(drive: StorageAPI, method: str, arguments: Any, deadline: Deadline) -> Any:
+    """Call a method of DRIVE_METHODS. Only names of the table get here."""
+    if method == "shard_facts":  # the one whose argument has a keyword
+        ref, verify = arguments
+        return await drive.shard_facts(ref, verify=verify, deadline=deadline)
+    return await getattr(drive, method)(*arguments, deadline=deadline)
+
+
+def decode_arguments(method: str, packed: msgspec.Raw) -> Any:
+    """The arguments as a tuple. Raises msgspec.DecodeError; KeyError for a method that is not in the table."""
+    return _decoders[method].decode(packed)
+
+
+def decode_result(method: str, packed: msgspec.Raw) -> Any:
+    return _result_decoders[method].decode(packed)

@@ -1,0 +1,133 @@
+"""`RemoteDrive`: StorageAPI of a drive that a storage node serves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_contracts.storage import (
+    BucketUsage,
+    Commit,
+    DriveStatus,
+    FenceAnswer,
+    FenceRequest,
+    KeyAnswer,
+    KeyName,
+    KeyQuery,
+    ListPage,
+    ListQuery,
+    OutboxRow,
+    ShardFacts,
+    ShardReader,
+    ShardRef,
+    ShardWriter,
+    VersionRef,
+)
+from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
+from liteio_drives.remote.node_connection import NodeConnection
+from liteio_drives.remote.pace import Pace
+from liteio_drives.remote.shard_reading import open_remote_shard
+from liteio_drives.remote.shard_writing import create_remote_shard
+
+
+class RemoteDrive:
+    """One drive of a node. Its identity is told, not asked, so that it is known while the node is away; a node whose
+    drive is another by now answers DriveOffline.
+    """
+
+    def __init__(self, node: NodeConnection, drive_id: DriveId, slot: int) -> None:
+        self._node = node
+        self._drive_id = drive_id
+        self._slot = slot
+        self._pace = Pace(node.clock)
+
+    @property
+    def drive_id(self) -> DriveId:
+        return self._drive_id
+
+    @property
+    def slot(self) -> int:
+        return self._slot
+
+    @property
+    def is_likely_slow(self) -> bool:
+        return self._node.is_down or self._pace.is_slow
+
+    async def _ask(self, method: str, *arguments: Any, deadline: Deadline) -> Any:
+        try:
+            return await self._node.call(self._drive_id, method, *arguments, deadline=deadline)
+        except (DriveOffline, DriveTimeout):
+            self._pace.saw_failure()
+            raise
+
+    async def _ask_timed(self, method: str, *arguments: Any, deadline: Deadline) -> Any:
+        """For the calls that a healthy drive answers in milliseconds: they tell whether it is slow."""
+        started = self._node.clock.monotonic()
+        result = await self._ask(method, *arguments, deadline=deadline)
+        self._pace.saw_answer(self._node.clock.monotonic() - started)
+        return result
+
+    async def status(self, *, deadline: Deadline) -> DriveStatus:
+        found: DriveStatus = await self._ask_timed("status", deadline=deadline)
+        return found
+
+    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+        found: KeyAnswer = await self._ask_timed("read_key", query, deadline=deadline)
+        return found
+
+    async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
+        found: ListPage = await self._ask("list_page", query, deadline=deadline)
+        return found
+
+    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
+        await self._ask_timed("commit", commit, deadline=deadline)
+
+    async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
+        await self._ask("confirm", tuple(refs), deadline=deadline)
+
+    async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer:
+        found: FenceAnswer = await self._ask_timed("fence", request, deadline=deadline)
+        return found
+
+    async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
+        await self._ask("roll_back", ref, deadline=deadline)
+
+    async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
+        return await create_remote_shard(self._node.client, self._drive_id, ref, size_hint, deadline)
+
+    async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
+        return await open_remote_shard(self._node.client, self._drive_id, ref, first_block, block_count, deadline)
+
+    async def shard_facts(self, ref: ShardRef, *, verify: bool, deadline: Deadline) -> ShardFacts:
+        found: ShardFacts = await self._ask("shard_facts", ref, verify, deadline=deadline)
+        return found
+
+    async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
+        found: Sequence[KeyName] = await self._ask("walk", after, limit, deadline=deadline)
+        return found
+
+    async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
+        found: Sequence[VersionId] = await self._ask("key_versions", name, deadline=deadline)
+        return found
+
+    async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
+        found: Sequence[VersionRef] = await self._ask("unsettled", older_than_ns, limit, deadline=deadline)
+        return found
+
+    async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]:
+        found: Sequence[OutboxRow] = await self._ask("outbox", older_than_ns, limit, deadline=deadline)
+        return found
+
+    async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None:
+        await self._ask("outbox_done", tuple(numbers), deadline=deadline)
+
+    async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage:
+        found: BucketUsage = await self._ask("bucket_usage", bucket_id, deadline=deadline)
+        return found
+
+    async def collect_garbage(self, *, deadline: Deadline) -> int:
+        found: int = await self._ask("collect_garbage", deadline=deadline)
+        return found
+
+    async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
+        await self._ask("set_authoritative", generation, deadline=deadline)

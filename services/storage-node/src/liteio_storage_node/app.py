@@ -1,0 +1,59 @@
+"""What a storage node answers: the routes of the drive protocol over any drives."""
+
+from collections.abc import Sequence
+
+from starlette.routing import Route, Router
+
+from liteio_base.clock import Clock, Randomness
+from liteio_contracts.storage import StorageAPI
+from liteio_drives.remote.limits import OPEN_BYTES_MAX, REQUEST_BYTES_MAX
+from liteio_drives.remote.lock_table import LockTable
+from liteio_drives.remote.messages import CALLS_PATH, HEALTH_PATH, READ_PATH, SESSION_PATH, WRITE_PATH
+from liteio_drives.remote.sealing import ServerSessions, cluster_key
+from liteio_storage_node.asgi import App, Receive, Scope, Send, answer
+from liteio_storage_node.drive_set import DriveSet
+from liteio_storage_node.guard import Sealed, SealedStream
+from liteio_storage_node.handlers.calls import CallsHandler
+from liteio_storage_node.handlers.health import answer_live
+from liteio_storage_node.handlers.node_calls import node_calls
+from liteio_storage_node.handlers.sessions import SessionHandler
+from liteio_storage_node.handlers.shard_reads import ShardReadHandler
+from liteio_storage_node.handlers.shard_writes import ShardWriteHandler
+
+
+def build_app(
+    drives: Sequence[StorageAPI],
+    secret: bytes,
+    clock: Clock,
+    randomness: Randomness,
+    *,
+    locks: LockTable | None = None,
+    names: Sequence[str] = (),
+) -> Router:
+    """Every route but the life sign stands behind a guard. Raises WeakSecret: there is no node without a secret."""
+    key = cluster_key(secret)
+    sessions = ServerSessions()
+    drive_set = DriveSet(drives, names)
+    calls = CallsHandler(drive_set, node_calls(drive_set, locks or LockTable(clock)), clock)
+    reads, writes = ShardReadHandler(drive_set, clock), ShardWriteHandler(drive_set, clock)
+    routes = [
+        Route(HEALTH_PATH, _Only("GET", answer_live)),
+        Route(SESSION_PATH, _Only("POST", SessionHandler(sessions, key, randomness))),
+        Route(CALLS_PATH, _Only("POST", Sealed(sessions, calls, REQUEST_BYTES_MAX))),
+        Route(READ_PATH, _Only("POST", Sealed(sessions, reads, OPEN_BYTES_MAX))),
+        Route(WRITE_PATH, _Only("POST", SealedStream(sessions, writes))),
+    ]
+    return Router(routes, redirect_slashes=False)
+
+
+class _Only:
+    """One method of a route. (A Route restricts methods only of endpoints that it wraps itself.)"""
+
+    def __init__(self, method: str, app: App) -> None:
+        self._method, self._app = method, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == self._method:
+            await self._app(scope, receive, send)
+        else:
+            await answer(send, 405)
