@@ -161,6 +161,22 @@ async def test_presigned_put_with_a_checksum_in_the_query(client: RawClient) -> 
     assert (bad.status, bad.code) == (400, "BadDigest")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-website-redirect-location", "/a\r\nx-evil: 1"),
+        ("x-amz-meta-a b", "1"),
+        ("x-amz-meta-a\r\n", "1"),
+        ("x-amz-meta-\u00e9", "1"),
+    ],
+)
+async def test_what_no_header_can_say_is_not_taken_from_the_query(client: RawClient, name: str, value: str) -> None:
+    await client.send("PUT", "/bucket")
+    query = client.presign("PUT", "/bucket/k", query={name: value})
+    answer = await client.send("PUT", "/bucket/k", query=query, body=b"1", is_signed=False)
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
 async def test_log_lines_hold_no_secret(client: RawClient) -> None:
     await client.send("PUT", "/bucket")
     query = client.presign("GET", "/bucket/k")
