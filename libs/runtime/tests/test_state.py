@@ -1,6 +1,7 @@
 """The state folder: credentials that stay, files nobody else reads, one server at a time."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -59,3 +60,22 @@ def test_a_folder_that_can_not_be_made_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(StartRefused) as caught:
         StateFolder(tmp_path / "file" / "state")
     assert str(tmp_path / "file") in caught.value.report
+
+
+def test_credentials_survive_the_loss_of_the_drive_that_holds_the_state(tmp_path: Path) -> None:
+    drives = [str(tmp_path / name) for name in ("d1", "d2", "d3")]
+    for drive in drives[:2]:
+        (Path(drive) / ".liteio.sys").mkdir(parents=True)
+        (Path(drive) / ".liteio.sys" / "format.json").write_text("{}")
+    state = StateFolder(Path(drives[0]) / ".liteio.sys")
+    made = state.root_credentials(drives)
+    state.spread_credentials(drives)
+    state.close()
+    assert not Path(drives[2]).exists()  # not formatted: left alone
+    shutil.rmtree(drives[0])
+    again = StateFolder(Path(drives[0]) / ".liteio.sys")
+    found = again.root_credentials(drives)
+    again.close()
+    assert (found.secret_key, found.is_new) == (made.secret_key, False)
+    copy = Path(drives[1]) / ".liteio.sys" / "root-credentials"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600

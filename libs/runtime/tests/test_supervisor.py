@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,39 @@ async def test_sigterm_lets_a_process_finish() -> None:
     supervisor.stop()
     await running
     assert lines.seen == [("tidy", "up"), ("tidy", "drained")]
+
+
+async def test_what_others_need_stops_after_them() -> None:
+    source = """
+        import os, signal, sys, time
+        def end(*_):
+            time.sleep(float(sys.argv[1]))
+            os.write(1, b'stopped\\n')
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, end)
+        os.write(1, b'up\\n')
+        time.sleep(60)
+    """
+    lines = Lines()
+    bus, gateway = python("bus", source), python("gateway", source)
+    specs = [replace(bus, argv=(*bus.argv, "0"), stops_last=True), replace(gateway, argv=(*gateway.argv, "0.3"))]
+    supervisor = Supervisor(specs, on_line=lines)
+    running = asyncio.create_task(supervisor.run())
+    await lines.wait_for(2)
+    supervisor.stop()
+    await running
+    assert lines.seen[2:] == [("gateway", "stopped"), ("bus", "stopped")]
+
+
+async def test_noise_is_kept_back() -> None:
+    lines = Lines()
+    spec = replace(python("one", "print('[INF] hello'); print(); print('[ERR] help')"), noise=("[INF]",))
+    supervisor = Supervisor([spec], on_line=lines, backoff=Backoff(first=30))
+    running = asyncio.create_task(supervisor.run())
+    await lines.wait_for(1)
+    assert lines.seen == [("one", "[ERR] help")]
+    supervisor.stop()
+    await running
 
 
 async def test_an_impossible_configuration_ends_everything() -> None:

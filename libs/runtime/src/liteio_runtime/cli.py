@@ -55,7 +55,7 @@ def server(
     before a variable, a variable before the file.
     """
     # The variables of this function are the flags. All are text here: the settings check them together.
-    flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    flags = _given({name: value for name, value in locals().items() if name != "config"})
     from liteio_runtime.server import run_server
 
     raise SystemExit(run_server(_settings(flags, config)))
@@ -75,7 +75,7 @@ def doctor(
 
     Takes the server's flags, variables and file. Ends with 1 when something is bad.
     """
-    flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    flags = _given({name: value for name, value in locals().items() if name != "config"})
     from liteio_runtime.doctor import examine, render
     from liteio_runtime.findings import Level
 
@@ -102,6 +102,42 @@ def inspect(
     print(render(asyncio.run(inspect_key(str(drive), bucket, key))))
 
 
+BucketName = Annotated[str, typer.Argument(help="The bucket's name.")]
+
+
+@events_app.command("on")
+def events_on(bucket: BucketName, drives: Drives = None, state: State = None, config: Config = None) -> None:
+    """Publish what happens to the bucket's objects from now on."""
+    _switch(bucket, True, {"drives": drives, "state": state}, config)
+
+
+@events_app.command("off")
+def events_off(bucket: BucketName, drives: Drives = None, state: State = None, config: Config = None) -> None:
+    """Publish nothing more about the bucket."""
+    _switch(bucket, False, {"drives": drives, "state": state}, config)
+
+
+@events_app.command("tail")
+def events_tail(
+    bucket: Annotated[str, typer.Argument(help="A bucket's name; all buckets when left out.")] = "",
+    drives: Drives = None,
+    state: State = None,
+    nats: Nats = None,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the messages as they are.")] = False,
+) -> None:
+    """Print events as they happen."""
+    import asyncio
+
+    from liteio_runtime.bucket_events import tail_events
+
+    settings = _settings(_given({"drives": drives, "state": state, "nats": nats}), config)
+    try:
+        asyncio.run(tail_events(settings, bucket, as_json=as_json))
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
 @app.command()
 def version() -> None:
     """Print liteio's version, and those of what it stands on."""
@@ -119,6 +155,18 @@ def main() -> None:
     except StartRefused as refused:
         print(refused.report, file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _switch(bucket: str, is_on: bool, flags: dict[str, Any], config: Path | None) -> None:
+    import asyncio
+
+    from liteio_runtime.bucket_events import switch_events
+
+    print(asyncio.run(switch_events(_settings(_given(flags), config), bucket, is_on=is_on)))
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _settings(flags: dict[str, Any], config: Path | None) -> Any:

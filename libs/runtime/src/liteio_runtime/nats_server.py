@@ -21,6 +21,7 @@ _CONFIGURATION: Final = """\
 listen: "{host}:{port}"
 server_name: liteio
 authorization {{ user: {user}, password: "{password}" }}
+logtime: false
 jetstream {{ store_dir: {store}, sync_interval: always }}
 """
 
@@ -46,7 +47,8 @@ def prepare_nats_server(folder: Path) -> NatsServer:
         host=_LOOPBACK, port=port, user=_USER, password=password, store=json.dumps(str(folder / "jetstream"))
     )
     write_private(folder / "nats.conf", config)
-    spec = ProcessSpec("nats", (program, "--config", str(folder / "nats.conf")))
+    argv = (program, "--config", str(folder / "nats.conf"))
+    spec = ProcessSpec("nats", argv, noise=("[INF]", "Plaintext passwords"), stops_last=True)
     return NatsServer(spec, f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
 
 

@@ -23,12 +23,15 @@ LineSink = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run. `environment` is added to ours. `pass_fds` stay open in the process under the same numbers."""
+    """What to run. `environment` is added to ours. `pass_fds` stay open in the process under the same numbers. Lines
+    that hold one of `noise` are not passed on. `stops_last`: others need it until they have stopped."""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
+    noise: tuple[str, ...] = ()
+    stops_last: bool = False
 
 
 class Process:
@@ -63,7 +66,7 @@ class Process:
             raise
         finally:
             os.close(writing)
-        return cls(spec, process, asyncio.create_task(_pass_lines(reading, spec.name, on_line)))
+        return cls(spec, process, asyncio.create_task(_pass_lines(reading, spec, on_line)))
 
     @property
     def pid(self) -> int:
@@ -95,7 +98,7 @@ class Process:
             os.killpg(self._process.pid, number)
 
 
-async def _pass_lines(fd: int, name: str, on_line: LineSink) -> None:
+async def _pass_lines(fd: int, spec: ProcessSpec, on_line: LineSink) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(
@@ -103,7 +106,9 @@ async def _pass_lines(fd: int, name: str, on_line: LineSink) -> None:
     )
     try:
         async for line in _lines(reader):
-            on_line(name, line.decode(errors="replace"))
+            text = line.decode(errors="replace")
+            if text.strip() and not any(noise in text for noise in spec.noise):
+                on_line(spec.name, text)
     finally:
         transport.close()
 

@@ -15,7 +15,7 @@ from liteio_runtime.listening import listen, urls_of
 from liteio_runtime.nats_server import prepare_nats_server
 from liteio_runtime.process import CONFIG_EXIT_CODE, LineSink, ProcessSpec
 from liteio_runtime.settings import NO_BUS, LogFormat, ServerSettings
-from liteio_runtime.state import RootCredentials, StateFolder
+from liteio_runtime.state import CREDENTIALS_NAME, RootCredentials, StateFolder
 from liteio_runtime.supervisor import ConfigurationRefused, Supervisor
 
 GATEWAY_CONFIG: Final = "LITEIO_GATEWAY_CONFIG"
@@ -30,7 +30,7 @@ def run_server(settings: ServerSettings) -> int:
             credentials = _credentials(settings, state)
             nats_url, bus_specs = _bus(settings, state)
             specs = [*bus_specs, *store_specs(settings, credentials, nats_url, listener.fileno())]
-            return asyncio.run(_supervise(settings, credentials, specs, listener))
+            return asyncio.run(_supervise(settings, state, credentials, specs, listener))
     finally:
         state.close()
 
@@ -71,7 +71,7 @@ def store_specs(
 def _credentials(settings: ServerSettings, state: StateFolder) -> RootCredentials:
     if settings.access_key:
         return RootCredentials(settings.access_key, settings.secret_key.get_secret_value())
-    return state.root_credentials()
+    return state.root_credentials(settings.drives)
 
 
 def _bus(settings: ServerSettings, state: StateFolder) -> tuple[str, Sequence[ProcessSpec]]:
@@ -84,13 +84,17 @@ def _bus(settings: ServerSettings, state: StateFolder) -> tuple[str, Sequence[Pr
 
 
 async def _supervise(
-    settings: ServerSettings, credentials: RootCredentials, specs: Sequence[ProcessSpec], listener: socket.socket
+    settings: ServerSettings,
+    state: StateFolder,
+    credentials: RootCredentials,
+    specs: Sequence[ProcessSpec],
+    listener: socket.socket,
 ) -> int:
     supervisor = Supervisor(specs, on_line=_late_line_passer(as_json=_wants_json(settings)))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-    announcing = asyncio.create_task(_announce(settings, credentials, supervisor, listener))
+    announcing = asyncio.create_task(_announce(settings, state, credentials, supervisor, listener))
     try:
         await supervisor.run()
     except ConfigurationRefused as refused:
@@ -103,7 +107,11 @@ async def _supervise(
 
 
 async def _announce(
-    settings: ServerSettings, credentials: RootCredentials, supervisor: Supervisor, listener: socket.socket
+    settings: ServerSettings,
+    state: StateFolder,
+    credentials: RootCredentials,
+    supervisor: Supervisor,
+    listener: socket.socket,
 ) -> None:
     await supervisor.all_started.wait()
     # From here on imports cost nothing: the processes that were started import as well.
@@ -122,6 +130,8 @@ async def _announce(
     finally:
         ready.cancel()
     supervisor.mark_up()
+    if not settings.access_key:
+        state.spread_credentials(settings.drives)
     facts = ServerFacts(
         urls=urls_of(listener, settings),
         drives=settings.drives,
@@ -130,7 +140,7 @@ async def _announce(
         code=settings.code,
         region=settings.region,
         credentials=credentials,
-        credentials_path=None if settings.access_key else settings.state_dir / "root-credentials",
+        credentials_path=None if settings.access_key else settings.state_dir / CREDENTIALS_NAME,
         bus=_describe_bus(settings),
         workers=settings.worker_count,
     )

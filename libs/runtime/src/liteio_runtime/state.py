@@ -9,12 +9,14 @@ import fcntl
 import os
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from liteio_runtime.problems import Problem, StartRefused
 
+CREDENTIALS_NAME: Final = "root-credentials"
 _ACCESS_KEY_SIGNS: Final = string.ascii_uppercase + string.digits
 _ACCESS_KEY_LENGTH: Final = 20  # as long as AWS's: clients have been seen to check
 _SECRET_BYTES: Final = 30  # 40 characters of base64, as AWS's
@@ -57,17 +59,37 @@ class StateFolder:
     def nats_path(self) -> Path:
         return self.path / "nats"
 
-    def root_credentials(self) -> RootCredentials:
-        """Those of the folder; made and kept when there are none. Raises StartRefused when the file is damaged."""
-        path = self.path / "root-credentials"
-        try:
-            return _parse_credentials(path, path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            pass
+    def root_credentials(self, drives: Sequence[str] = ()) -> RootCredentials:
+        """Those of the folder, else a copy on one of the drives (the folder was on a drive that was replaced); made
+        and kept when there are none. Raises StartRefused when a file is damaged."""
+        path = self.path / CREDENTIALS_NAME
+        for place in (path, *(_copy_on(drive) for drive in drives)):
+            try:
+                text = place.read_text(encoding="utf-8")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as problem:
+                remedy = f"make it readable for uid {os.getuid()}"
+                raise StartRefused([Problem(problem.strerror or str(problem), str(place), remedy)]) from None
+            found = _parse_credentials(place, text)
+            if place != path:
+                write_private(path, text)
+            return found
         access_key = "".join(secrets.choice(_ACCESS_KEY_SIGNS) for _ in range(_ACCESS_KEY_LENGTH))
         made = RootCredentials(access_key, secrets.token_urlsafe(_SECRET_BYTES), is_new=True)
         write_private(path, f"LITEIO_ACCESS_KEY={made.access_key}\nLITEIO_SECRET_KEY={made.secret_key}\n")
         return made
+
+    def spread_credentials(self, drives: Sequence[str]) -> None:
+        """Leave a copy on every formatted drive that has none, so that no single drive's loss changes the root user's
+        secret. A drive in trouble is passed by: the next start tries again."""
+        text = (self.path / CREDENTIALS_NAME).read_text(encoding="utf-8")
+        for place in map(_copy_on, drives):
+            try:
+                if (place.parent / "format.json").exists() and not place.exists():
+                    write_private(place, text)
+            except OSError:
+                continue
 
 
 def write_private(path: Path, text: str) -> None:
@@ -85,6 +107,10 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _copy_on(drive: str) -> Path:
+    return Path(drive) / ".liteio.sys" / CREDENTIALS_NAME
 
 
 def _parse_credentials(path: Path, text: str) -> RootCredentials:

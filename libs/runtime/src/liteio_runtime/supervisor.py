@@ -59,6 +59,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._running: dict[str, Process] = {}
         self._is_up = False
+        self._may_stop: set[str] = set()
         self.all_started = asyncio.Event()
         """Set once every process has been started for the first time."""
 
@@ -117,7 +118,7 @@ class Supervisor:
         if len(self._running) == len(self._specs):
             self.all_started.set()
         try:
-            if self._stopping.is_set():  # the order to stop came while it was being started
+            if spec.name in self._may_stop:  # the order to stop came while it was being started
                 process.ask_to_stop()
             return await process.wait()
         finally:
@@ -131,16 +132,26 @@ class Supervisor:
             pass
 
     async def _stop_all(self, keepers: Sequence["asyncio.Task[None]"]) -> None:
-        for process in self._running.values():
-            process.ask_to_stop()
+        """Those that others need go last."""
+        for is_last in (False, True):
+            names = {spec.name for spec in self._specs if spec.stops_last is is_last}
+            await self._stop_some(names, [keeper for keeper in keepers if keeper.get_name() in names])
+
+    async def _stop_some(self, names: set[str], keepers: Sequence["asyncio.Task[None]"]) -> None:
         if not keepers:
             return
+        self._may_stop |= names
+        for process in self._running_of(names):
+            process.ask_to_stop()
         _, late = await asyncio.wait(keepers, timeout=self._stop_seconds)
         if late:
             _warn("killing what did not stop in time", processes=sorted(task.get_name() for task in late))
-            for process in self._running.values():
+            for process in self._running_of(names):
                 process.kill()
             await asyncio.wait(late)
+
+    def _running_of(self, names: set[str]) -> list[Process]:
+        return [process for name, process in self._running.items() if name in names]
 
 
 def _warn(event: str, **facts: Any) -> None:
