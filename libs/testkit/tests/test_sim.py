@@ -9,13 +9,16 @@ import time
 import pytest
 
 from liteio_base.deadline import Deadline
+from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveTimeout
 from liteio_testkit.contract_bench import Bench, DriveUnderTest
 from liteio_testkit.manual_clock import ManualClock
-from liteio_testkit.memory_drive import MemoryDrive
+from liteio_testkit.memory_drive import GARBAGE_GRACE_SECONDS, TOMBSTONE_SECONDS, MemoryDrive
+from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.sim import Sim, SimFailure, run_sim
 from liteio_testkit.sim_loop import SimDeadlock, SimStuck
-from liteio_testkit.sim_network import ROUGH, LinkPlan
+from liteio_testkit.sim_network import ROUGH, LinkPlan, SimNetwork
+from liteio_testkit.storage_contract import StorageContract
 
 
 def bench_over(sim: Sim, client: str, drive: MemoryDrive) -> Bench:
@@ -157,6 +160,21 @@ def test_a_background_failure_fails_the_run() -> None:
 
 
 # -- the network
+
+
+class TestLinkWithoutFaults(StorageContract):
+    @pytest.fixture
+    def subject(self) -> DriveUnderTest:
+        clock = ManualClock()
+        drive = MemoryDrive(0, clock, SeededRandomness("contract"))
+        network = SimNetwork(SeededRandomness("network"), clock, LinkPlan(delay_seconds=(0, 0)))
+        linked = network.link("client", drive)
+
+        async def restart() -> StorageAPI:
+            drive.crash()
+            return linked
+
+        return DriveUnderTest(linked, clock, restart, GARBAGE_GRACE_SECONDS, TOMBSTONE_SECONDS)
 
 
 async def one_put(sim: Sim, plan: LinkPlan) -> tuple[str, dict[int, bool], float]:

@@ -10,4 +10,5 @@ pytest.register_assert_rewrite(
     "liteio_testkit.contract_list",
     "liteio_testkit.contract_shards",
     "liteio_testkit.contract_upkeep",
+    "liteio_testkit.contract_doubtful",
 )

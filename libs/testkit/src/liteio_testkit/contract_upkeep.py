@@ -61,6 +61,8 @@ class UpkeepContract:
         assert list(await bench.drive.unsettled(now_ns, 2, deadline=bench.soon)) == refs[:2]
         young = now_ns - 2 * NS - NS // 2
         assert list(await bench.drive.unsettled(young, 10, deadline=bench.soon)) == refs[:2]
+        moment_of_the_second = now_ns - 3 * NS
+        assert list(await bench.drive.unsettled(moment_of_the_second, 10, deadline=bench.soon)) == refs[:1]
 
     async def test_settled_and_rolled_back_records_leave_the_list(self, bench: Bench) -> None:
         kept, gone = await bench.put(b"a", 5), await bench.put(b"b", 5)

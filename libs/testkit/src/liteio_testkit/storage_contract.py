@@ -1,6 +1,10 @@
-"""The contract of StorageAPI as a suite: one class, run unchanged over every implementation.
+"""The contract of StorageAPI as a suite: two classes, run unchanged over every implementation.
 
     class TestLocalDrive(StorageContract):
+        @pytest.fixture
+        def subject(self, tmp_path: Path) -> DriveUnderTest: ...
+
+    class TestDoubtfulLocalDrive(DoubtfulDriveContract):  # the same for a drive that is not authoritative
         @pytest.fixture
         def subject(self, tmp_path: Path) -> DriveUnderTest: ...
 
@@ -12,13 +16,14 @@ import pytest
 
 from liteio_testkit.contract_bench import Bench, DriveUnderTest
 from liteio_testkit.contract_commit import CommitContract
+from liteio_testkit.contract_doubtful import DoubtfulDriveContract
 from liteio_testkit.contract_list import ListContract
 from liteio_testkit.contract_read import ReadContract
 from liteio_testkit.contract_settle import SettleContract
 from liteio_testkit.contract_shards import ShardContract
 from liteio_testkit.contract_upkeep import UpkeepContract
 
-__all__ = ["Bench", "DriveUnderTest", "StorageContract"]
+__all__ = ["Bench", "DoubtfulDriveContract", "DriveUnderTest", "StorageContract"]
 
 
 class StorageContract(CommitContract, SettleContract, ReadContract, ListContract, ShardContract, UpkeepContract):
