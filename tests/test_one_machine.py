@@ -154,7 +154,7 @@ def test_events_are_switched_on_watched_and_inspected(store: Store) -> None:
     switched = store.liteio("events", "on", "photos", "--drives", store.drives)
     assert switched.returncode == 0, switched.stderr
     tail = subprocess.Popen(
-        (LITEIO, "events", "tail", "photos", "--drives", store.drives),
+        (LITEIO, "events", "tail", "photos", "--json", "--drives", store.drives),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -164,14 +164,19 @@ def test_events_are_switched_on_watched_and_inspected(store: Store) -> None:
     try:
         assert "listening" in tail.stderr.readline()
         s3.put_object(Bucket="photos", Key="a/cat", Body=b"meow")
-        line = tail.stdout.readline()
+        message = json.loads(tail.stdout.readline())
     finally:
         tail.send_signal(signal.SIGINT)
         tail.wait(timeout=10)
         tail.stdout.close()
         tail.stderr.close()
-    assert "s3:ObjectCreated:Put" in line
-    assert "photos/a/cat" in line
+    assert (message["EventName"], message["Key"]) == ("s3:ObjectCreated:Put", "photos/a/cat")
+    (record,) = message["Records"]
+    assert record["userIdentity"]["principalId"] == store.credentials()["LITEIO_ACCESS_KEY"]
+    assert record["requestParameters"]["sourceIPAddress"] == "127.0.0.1"
+    assert record["responseElements"]["x-amz-request-id"]
+    assert "Boto3" in record["source"]["userAgent"]
+    assert record["s3"]["object"]["size"] == 4
     shown = store.liteio("inspect", f"{store.folder}/d1", "photos/a/cat")
     assert shown.returncode == 0, shown.stderr
     assert "4 bytes" in shown.stdout

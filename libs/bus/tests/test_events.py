@@ -26,7 +26,7 @@ def change(
         "size_bytes": 12,
         "etag": "abc",
         "metadata": {"content-type": "text/plain", "x-amz-meta-colour": "red"},
-        "facts": {"principal_id": "root", "source_ip": "10.0.0.1", "request_id": "R1", "user_agent": "aws-cli"},
+        "facts": {"principal": "root", "source_ip": "10.0.0.1", "request_id": "R1", "user_agent": "aws-cli"},
     }
     return ObjectChange(**(fields | more))  # type: ignore[arg-type]  # a table of fields
 

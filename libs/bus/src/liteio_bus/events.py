@@ -56,7 +56,7 @@ def event_headers(change: ObjectChange, origin: EventOrigin) -> dict[str, str]:
 def _record(change: ObjectChange, origin: EventOrigin) -> dict[str, Any]:
     facts = change.facts
     region = facts.get("region") or origin.region
-    principal = {"principalId": facts.get("principal_id", "")}
+    principal = {"principalId": facts.get("principal", "")}
     return {
         "eventVersion": "2.0",
         "eventSource": EVENT_SOURCE,

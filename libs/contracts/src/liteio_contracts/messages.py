@@ -22,7 +22,7 @@ from liteio_formats.record import Kind, Record, Space
 
 # --- outbox rows ------------------------------------------------------------------------------------------------------
 
-EVENT_FACTS: Final = ("principal_id", "source_ip", "user_agent", "request_id", "region", "origin_endpoint")
+EVENT_FACTS: Final = ("principal", "source_ip", "user_agent", "request_id", "region", "origin_endpoint")
 """The names that `event_facts` of a request may hold; each may be missing. All are text."""
 
 _EVENT_METADATA_PREFIX: Final = "x-amz-meta-"
