@@ -80,27 +80,57 @@ class Committer:
             self._files.unlock(lock)
 
     def _apply(self, index: DriveIndex, jobs: list[Job]) -> None:
+        """Savepoints cost a copy of every page that a job touches, and nearly no job fails after it began to write: so
+        without them first, and all over with them when one did.
+        """
         index.begin(is_synced=not all(job.is_lazy for job in jobs))
         try:
             for job in jobs:
                 self._run(index, job)
-            if self.has_purges or not index.changes.purges.is_empty():
-                self.has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
-            index.commit()
-        except BaseException:
-            index.after_commit.clear()
+            self._finish(index)
+            return
+        except (apsw.Error, OSError):
             index.roll_back()
             raise
+        except Exception:
+            index.roll_back()
+        index.begin(is_synced=True)
+        try:
+            for job in jobs:
+                self._run_alone(index, job)
+            self._finish(index)
+        except BaseException:
+            index.roll_back()
+            raise
+
+    def _finish(self, index: DriveIndex) -> None:
+        if self.has_purges or not index.changes.purges.is_empty():
+            self.has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
+        index.commit()
         for action in index.after_commit:
             action()
         index.after_commit.clear()
 
     def _run(self, index: DriveIndex, job: Job) -> None:
+        """Raises the job's refusal when it had begun to write."""
+        job.error = None
+        writes = index.writes()
+        try:
+            job.result = job.work(index)
+        except StorageError as refusal:
+            if index.writes() != writes:
+                raise
+            job.error = refusal
+
+    def _run_alone(self, index: DriveIndex, job: Job) -> None:
+        job.error = None
         try:
             with index.savepoint():
                 job.result = job.work(index)
-        except StorageError as refusal:
-            job.error = refusal
+        except (apsw.Error, OSError):
+            raise
+        except Exception as problem:  # a refusal, or a bug that must fail nobody but its caller
+            job.error = problem
 
     def _fail(self, jobs: list[Job], problem: Exception, answer: Answer) -> None:
         """The transaction did not come about, or its fate is unknown. Give each job its error, and mark the drive."""

@@ -84,25 +84,35 @@ class DriveIndex:
 
     def commit(self) -> None:
         """When this fails the transaction's fate is unknown; the connection is to be closed."""
+        self.changes.buckets.flush()
         self._execute("COMMIT")
 
     def roll_back(self) -> None:
+        self.after_commit.clear()
+        self.changes.buckets.forget_pending(0)
         if self._db.in_transaction:
             self._execute("ROLLBACK")
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What is written inside is undone when it raises; the transaction around it goes on."""
+        waiting, actions = self.changes.buckets.pending(), len(self.after_commit)
         self._execute("SAVEPOINT one")
         try:
             yield
         except Exception:
+            self.changes.buckets.forget_pending(waiting)
+            del self.after_commit[actions:]
             # After a full or failing disk SQLite has already undone the whole transaction: nothing is left to undo.
             if self._db.in_transaction:
                 self._execute("ROLLBACK TO one")
                 self._execute("RELEASE one")
             raise
         self._execute("RELEASE one")
+
+    def writes(self) -> int:
+        """A number that differs when something was written since it was asked for."""
+        return self._db.total_changes() + self.changes.buckets.pending() + len(self.after_commit)
 
     def become_authoritative(self, generation: Generation) -> None:
         """Inside a write transaction. Raises GenerationChanged."""
@@ -178,6 +188,9 @@ def _configure(db: apsw.Connection, cache_kib: int) -> None:
     for pragma in PRAGMAS:
         db.execute(pragma).fetchall()
     db.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # Without this promise SQLite prepares a statement again whenever a bound value changes, because it might imply the
+    # condition of a partial index: 25 µs instead of 3 µs a seek.
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     # A database is as safe as its pages: never trust one whose checks fail, never run what it may contain.
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)

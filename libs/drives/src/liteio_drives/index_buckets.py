@@ -1,6 +1,6 @@
 """Buckets in the index: local numbers, standing, exact usage. Kept as a side effect of the rows that come and go."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,16 +12,6 @@ from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import decode_held
 from liteio_formats.bodies import BucketBody, BucketState, decode_bucket_body
 from liteio_formats.record import Record, Space
-
-_STANDINGS: Final = tuple(Standing)
-
-
-class BucketRow(NamedTuple):
-    """`number` is this index's own small integer for the bucket; `config` the configuration number that it holds."""
-
-    number: int
-    config: int
-    standing: Standing
 
 
 class Delta(NamedTuple):
@@ -39,34 +29,53 @@ class BucketTable:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
         self._execute = sql.execute
-
-    def find(self, bucket_id: BucketId) -> BucketRow | None:
-        row = self._execute("SELECT number, config, standing FROM buckets WHERE bucket_id = ?", (bucket_id,)).fetchone()
-        return BucketRow(row[0], row[1], _STANDINGS[row[2]]) if row else None
+        self._pending: list[tuple[int, Delta]] = []
 
     def number_of(self, bucket_id: BucketId) -> int | None:
         row = self._execute("SELECT number FROM buckets WHERE bucket_id = ?", (bucket_id,)).fetchone()
         return row[0] if row else None
 
-    def find_or_add(self, bucket_id: BucketId) -> BucketRow:
-        found = self.find(bucket_id)
-        if found:
-            return found
-        self._execute("INSERT INTO buckets(bucket_id) VALUES (?)", (bucket_id,))
-        return BucketRow(self._sql.last_rowid(), 0, Standing.UNKNOWN)
+    def find_or_add(self, bucket_id: BucketId) -> int:
+        """The index's own small integer for a bucket; one that it did not know is UNKNOWN until its record comes."""
+        number = self.number_of(bucket_id)
+        if number is None:
+            self._execute("INSERT INTO buckets(bucket_id) VALUES (?)", (bucket_id,))
+            number = self._sql.last_rowid()
+        return number
 
     def add(self, number: int, delta: Delta) -> None:
-        self._execute(
-            "UPDATE buckets SET objects = objects + ?, versions = versions + ?, delete_markers = delete_markers + ?,"
-            " size_bytes = size_bytes + ? WHERE number = ?",
-            (*delta, number),
-        )
+        """Counted when `flush` writes it: many commits of a transaction change the same few counters."""
+        self._pending.append((number, delta))
+
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def forget_pending(self, kept: int) -> None:
+        """Take back what was added since there were `kept`: its savepoint was rolled back."""
+        del self._pending[kept:]
+
+    def flush(self) -> None:
+        """Before the transaction ends."""
+        sums: dict[int, Delta] = {}
+        for number, delta in self._pending:
+            sums[number] = Delta(*map(sum, zip(sums.get(number, Delta()), delta, strict=True)))
+        self._pending.clear()
+        for number, delta in sums.items():
+            self._execute(
+                "UPDATE buckets SET objects = objects + ?, versions = versions + ?,"
+                " delete_markers = delete_markers + ?, size_bytes = size_bytes + ? WHERE number = ?",
+                (*delta, number),
+            )
 
     def holds_objects(self, bucket_id: BucketId) -> bool:
         row = self._execute(
-            "SELECT versions + delete_markers FROM buckets WHERE bucket_id = ?", (bucket_id,)
+            "SELECT number, versions + delete_markers FROM buckets WHERE bucket_id = ?", (bucket_id,)
         ).fetchone()
-        return bool(row and row[0])
+        if row is None:
+            return False
+        number, stored = row
+        waiting = sum(delta.versions + delta.delete_markers for at, delta in self._pending if at == number)
+        return bool(stored + waiting)
 
     def usage(self, bucket_id: BucketId) -> BucketUsage:
         row = self._execute(

@@ -17,10 +17,10 @@ from liteio_contracts.storage_errors import (
     StaleBucket,
     Superseded,
 )
-from liteio_drives.index_buckets import BucketRow, BucketTable, Delta, bucket_body_of
+from liteio_drives.index_buckets import BucketTable, Delta, bucket_body_of
 from liteio_drives.index_data import DataTable
 from liteio_drives.index_purges import PurgeTable
-from liteio_drives.index_rows import Held, KeyAt, Removed, RowTable
+from liteio_drives.index_rows import Held, KeyAt, Removed, RowTable, Survey
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import CommitView, NamedFile, RowView, created_in, decode_held, files_of, version_bytes
@@ -32,6 +32,7 @@ _IS_SETTLED: Final = (
     "AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.space = t.space AND u.bucket = t.bucket AND u.key = t.key"
     " AND u.version = t.version AND u.time = t.time)"
 )
+Tombstones = list[tuple[int, bytes]]  # time and digest, newest first
 Counted = Sequence[Held | RowView]
 
 
@@ -46,14 +47,14 @@ class Meta(NamedTuple):
 class _Facts(NamedTuple):
     """What is held of a row's key and of its register before the row is added."""
 
-    top: Held | None
+    survey: Survey
+    newest: list[Held]  # one or two, of the key
     register: list[Held]
-    tombstone_time: int | None
-    tombstones: list[tuple[int, bytes]]
+    tombstones: Tombstones  # of the register
 
     @property
     def head_time(self) -> int:
-        return max(self.top.created if self.top else 0, self.tombstone_time or 0)
+        return max(self.newest[0].created if self.newest else 0, self.survey.tombstone_time)
 
     @property
     def register_time(self) -> int:
@@ -87,47 +88,45 @@ class Changes:
         self._require_file = require_file
 
     def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
+        """One row is checked wholly before it is written; several need a savepoint around them."""
         if view.generation is not None and view.generation != meta.generation:
             raise GenerationChanged("the drive was emptied since the writer read it", generation=meta.generation)
-        is_checked = False
+        is_new = False
         for row in view.rows:
-            bucket = self.buckets.find(row.bucket_id)
-            at = KeyAt(row.space, bucket.number if bucket else 0, row.key)
-            facts = self._facts(at, row)
+            facts = self._facts(row)
+            at = KeyAt(row.space, facts.survey.number, row.key)
             if self._is_repeated(at, row, facts):
                 continue
-            self._check_bucket(view, row, bucket)
-            if not is_checked:
+            self._check_bucket(view, row, facts.survey)
+            if not is_new:
                 self._check_requirement(view.requires)
-                is_checked = True
-            if bucket is None:
-                at = at._replace(bucket=self.buckets.find_or_add(row.bucket_id).number)
+                is_new = True
             self._check_row(at, row, facts, lifts_fences=view.lifts_fences)
+            if at.bucket == 0:
+                at = at._replace(bucket=self.buckets.find_or_add(row.bucket_id))
             self._add(at, row, facts, now_ns)
-        if is_checked:
+        if is_new:
             for event in view.events:
                 self._execute("INSERT INTO outbox(queued_ns, payload) VALUES (?, ?)", (now_ns, event))
 
     def confirm(self, ref: VersionRef, now_ns: int) -> None:
-        found = self._locate(ref)
-        if found is None:
+        version = version_bytes(ref.version_id)
+        if version is None:
             return
-        at, version = found
-        rows = self.rows.of_version(at, version, self.rows.top(at))
+        survey = self.rows.survey(ref.name.bucket_id, ref.name.space, ref.name.key, version)
+        at = KeyAt(ref.name.space, survey.number, ref.name.key)
+        rows = self.rows.of_version(at, version)
+        tombstones = self.rows.tombstones_of(at, version) if survey.tombstone_time else []
         is_row = any(row.time == ref.time for row in rows)
-        if not is_row and not any(time == ref.time for time, _ in self.rows.tombstones_of(at, version)):
+        if not is_row and all(time != ref.time for time, _ in tombstones):
             return
         self.rows.clear_marks(at, version, until=ref.time)
-        self.rows.lift_fences_below(at, version, base_below=ref.time)
+        if survey.has_fences:
+            self.rows.lift_fences_below(at, version, base_below=ref.time)
         if at.space == Space.UPLOAD:
             self._purge_parts(at, ref, is_tombstone=not is_row)
         mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
-        hidden_until = self.rows.hidden_until(at, version)
-        for row in rows:
-            if row.time < ref.time:
-                objects = self._mend_head(at, was_live=1) if self._remove(at, row, now_ns).live else 0
-                self._count(at, _visible([row], hidden_until), [], objects)
-        self.rows.remove_tombstones(at, version, before=ref.time)
+        self._trim(at, version, rows, tombstones, ref.time, now_ns)
         if mentioned:
             for bucket_id in mentioned - self.buckets.incarnations_named(at.bucket, at.key):
                 self._drop_bucket(bucket_id)
@@ -138,13 +137,11 @@ class Changes:
         if version is None:
             return FenceAnswer(False, False)
         number = self.buckets.number_of(ref.name.bucket_id)
-        if number is not None and self._is_held(KeyAt(ref.name.space, number, ref.name.key), version, ref.time):
+        if number and self._is_held(KeyAt(ref.name.space, number, ref.name.key), version, ref.time):
             return FenceAnswer(True, False)
         if not meta.is_authoritative and request.named_generation not in (meta.generation, ""):
             return FenceAnswer(False, False)
-        if number is None:
-            number = self.buckets.find_or_add(ref.name.bucket_id).number
-        at = KeyAt(ref.name.space, number, ref.name.key)
+        at = KeyAt(ref.name.space, number or self.buckets.find_or_add(ref.name.bucket_id), ref.name.key)
         self.rows.add_fence(at, version, ref.time, request.base, now_ns)
         return FenceAnswer(False, True)
 
@@ -154,7 +151,7 @@ class Changes:
             return
         at, version = found
         mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
-        rows = self.rows.of_version(at, version, self.rows.top(at))
+        rows = self.rows.of_version(at, version)
         before = _visible(rows, self.rows.hidden_until(at, version))
         self.rows.clear_mark(at, version, ref.time)
         row = next((row for row in rows if row.time == ref.time), None)
@@ -192,11 +189,12 @@ class Changes:
 
     # Checks.
 
-    def _facts(self, at: KeyAt, row: RowView) -> _Facts:
-        top = self.rows.top(at)
-        tombstone_time = self.rows.tombstone_time(at)
-        tombstones = self.rows.tombstones_of(at, row.version) if tombstone_time is not None else []
-        return _Facts(top, self.rows.of_version(at, row.version, top), tombstone_time, tombstones)
+    def _facts(self, row: RowView) -> _Facts:
+        survey = self.rows.survey(row.bucket_id, row.space, row.key, row.version)
+        at = KeyAt(row.space, survey.number, row.key)
+        newest = self.rows.newest_two(at)
+        tombstones = self.rows.tombstones_of(at, row.version) if survey.tombstone_time else []
+        return _Facts(survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
     def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
         """Whether the very record is held. A payload that comes with it replaces the stored one: it is a repair."""
@@ -207,7 +205,7 @@ class Changes:
             self.rows.replace_payload(at, held, row.payload, row.payload_hash)
         return held is not None
 
-    def _check_bucket(self, view: CommitView, row: RowView, bucket: BucketRow | None) -> None:
+    def _check_bucket(self, view: CommitView, row: RowView, survey: Survey) -> None:
         if row.space is Space.BUCKET:
             if row.kind is Kind.VALUE:
                 body = bucket_body_of(row.record)
@@ -217,9 +215,8 @@ class Changes:
         # The system bucket has no record of its own: it is always open.
         if view.bucket_number is None or not row.bucket_id:
             return
-        number = bucket.config if bucket else 0
-        if bucket is None or bucket.standing is not Standing.OPEN or number > view.bucket_number:
-            raise StaleBucket("the bucket's configuration here is newer, closing, or not known", number=number)
+        if survey.standing != Standing.OPEN or survey.config > view.bucket_number:
+            raise StaleBucket("the bucket's configuration here is newer, closing, or not known", number=survey.config)
 
     def _check_requirement(self, name: KeyName | None) -> None:
         if name is None:
@@ -231,9 +228,8 @@ class Changes:
             raise RequirementMissing("what the commit depends on is not here", key=name.key)
 
     def _check_row(self, at: KeyAt, row: RowView, facts: _Facts, *, lifts_fences: bool) -> None:
-        if lifts_fences:
-            self.rows.lift_fence(at, row.version, row.time)
-        elif self.rows.is_fenced(at, row.version, row.time):
+        is_fenced = facts.survey.has_fences and self.rows.has_fence(at, row.version, row.time)
+        if is_fenced and not lifts_fences:
             raise Fenced("the drive has promised to refuse this version", time=row.time)
         newest = facts.register_time
         if row.scope is CasScope.KEY:
@@ -243,6 +239,8 @@ class Changes:
             raise Superseded("the drive holds something newer", newest=newest)
         for file in row.files:
             self._require_file(file)
+        if is_fenced:
+            self.rows.lift_fence(at, row.version, row.time)
 
     # Writing.
 
@@ -259,8 +257,8 @@ class Changes:
             self.buckets.settle_standing(at.bucket, at.key)
 
     def _add_value(self, at: KeyAt, row: RowView, facts: _Facts) -> None:
-        top = facts.top
-        head = top if facts.tombstone_time is None else self.rows.visible_head(at)
+        top = facts.newest[0] if facts.newest else None
+        head = self.rows.visible_head(at) if facts.survey.tombstone_time else top
         is_head = head is None or (row.created, row.version, row.time) > head.order
         is_live = is_head and row.kind is Kind.VALUE
         was_live = head is not None and head.live == 1
@@ -272,6 +270,18 @@ class Changes:
         for file in row.files:
             self.data.add_name(file)
         self._count(at, [], [row], (is_live - was_live) if is_head else 0)
+
+    def _trim(
+        self, at: KeyAt, version: bytes, rows: list[Held], tombstones: Tombstones, before: int, now_ns: int
+    ) -> None:
+        """Remove what a register holds from before a time. Rows that no tombstone hid leave the usage."""
+        hidden_until = tombstones[0][0] if tombstones else 0
+        for row in rows:
+            if row.time < before:
+                objects = self._mend_head(at, was_live=1) if self._remove(at, row, now_ns).live else 0
+                self._count(at, _visible([row], hidden_until), [], objects)
+        if tombstones:
+            self.rows.remove_tombstones(at, version, before=before)
 
     def _remove(self, at: KeyAt, row: Held, now_ns: int) -> Removed:
         removed = self.rows.remove_row(at, row.created, row.version, row.time)
@@ -306,12 +316,12 @@ class Changes:
     def _locate(self, ref: VersionRef) -> tuple[KeyAt, bytes] | None:
         version = version_bytes(ref.version_id)
         number = self.buckets.number_of(ref.name.bucket_id)
-        if version is None or number is None:
+        if version is None or not number:
             return None
         return KeyAt(ref.name.space, number, ref.name.key), version
 
     def _is_held(self, at: KeyAt, version: bytes, time: int) -> bool:
-        if any(row.time == time for row in self.rows.of_version(at, version, self.rows.top(at))):
+        if any(row.time == time for row in self.rows.of_version(at, version)):
             return True
         return any(held == time for held, _ in self.rows.tombstones_of(at, version))
 

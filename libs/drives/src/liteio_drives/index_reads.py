@@ -1,6 +1,6 @@
 """What a drive answers about keys, and about itself. Read only; everything of one call is from one moment."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from liteio_base.ids import BucketId, HybridTime, VersionId
@@ -32,9 +32,14 @@ _STRAYS: Final = (
     f"SELECT {_ROW} FROM records INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ? {_NEWEST_FIRST}"
 )
 _MARKS: Final = f"SELECT version, time, is_tombstone FROM unsettled WHERE {_OF_KEY}"
-_TOMBSTONE_TIME: Final = (
-    f"SELECT time FROM tombstones INDEXED BY tombstones_by_time WHERE {_OF_KEY} ORDER BY time DESC LIMIT 1"
+# One statement for what every answer needs; its bindings are a KeyName's fields.
+_SURVEY: Final = (
+    "SELECT number, ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
+    " WHERE t.space = ?1 AND t.bucket = b.number AND t.key = ?3 ORDER BY t.time DESC LIMIT 1), 0),"
+    " EXISTS (SELECT 1 FROM unsettled u WHERE u.space = ?1 AND u.bucket = b.number AND u.key = ?3)"
+    " FROM buckets b WHERE bucket_id = ?2"
 )
+_NO_MARKS: Final[dict[Mark, bool]] = {}
 
 Row = tuple[int, bytes, int, int, bytes, bytes | None, int | None]  # the columns of _ROW
 
@@ -56,35 +61,39 @@ class KeyReads:
         self._buckets = BucketTable(sql)
 
     def read_key(self, query: KeyQuery, meta: Meta) -> KeyAnswer:
-        number = self._buckets.number_of(query.name.bucket_id)
-        if number is None:
+        name = query.name
+        survey = self._execute(_SURVEY, name).fetchone()
+        if survey is None:
             return KeyAnswer(meta.generation, meta.is_authoritative, HybridTime(0))
-        at = KeyAt(query.name.space, number, query.name.key)
+        number, tombstone_time, has_marks = survey
+        at = KeyAt(name.space, number, name.key)
+        marks = self.marks(at) if has_marks else _NO_MARKS
         if query.version_ids is None:
-            return self._read_head(at, query, meta)
-        return self._read_registers(at, query, query.version_ids, meta)
+            return self._read_head(at, query, marks, tombstone_time, meta)
+        return self._read_registers(at, query, marks, tombstone_time, meta)
 
-    def _read_head(self, at: KeyAt, query: KeyQuery, meta: Meta) -> KeyAnswer:
-        marks = self.marks(at)
+    def _read_head(
+        self, at: KeyAt, query: KeyQuery, marks: dict[Mark, bool], tombstone_time: int, meta: Meta
+    ) -> KeyAnswer:
         rows: list[Row] = []
         for row in self._execute(_ROWS, at):
             rows.append(row)
             if row[0] < query.below and (row[1], row[2]) not in marks:
                 break
         entries = self._entries(rows, marks, query.wants_payload)
-        head_time = max(rows[0][0] if rows else 0, self._tombstone_time(at))
+        head_time = max(rows[0][0], tombstone_time) if rows else tombstone_time
         for (version, time), is_tombstone in marks.items():
             if is_tombstone:
                 entries.extend(self._tombstones(at, version, marks, time=time))
         return KeyAnswer(meta.generation, meta.is_authoritative, HybridTime(head_time), tuple(entries))
 
-    def _read_registers(self, at: KeyAt, query: KeyQuery, version_ids: Iterable[VersionId], meta: Meta) -> KeyAnswer:
-        marks = self.marks(at)
+    def _read_registers(
+        self, at: KeyAt, query: KeyQuery, marks: dict[Mark, bool], tombstone_time: int, meta: Meta
+    ) -> KeyAnswer:
         top = self._execute(_TOP, at).fetchone()
-        tombstone_time = self._tombstone_time(at)
         entries: list[Entry] = []
         fences: list[Fence] = []
-        for version_id in version_ids:
+        for version_id in query.version_ids or ():
             version = version_bytes(version_id)
             if version is None:
                 continue
@@ -94,8 +103,8 @@ class KeyReads:
             if tombstone_time:
                 entries.extend(self._tombstones(at, version, marks))
             fences.extend(self._fences(at, version, version_id))
-        head_time = max(top[0] if top else 0, tombstone_time)
-        return KeyAnswer(meta.generation, meta.is_authoritative, HybridTime(head_time), tuple(entries), tuple(fences))
+        head_time = HybridTime(max(top[0] if top else 0, tombstone_time))
+        return KeyAnswer(meta.generation, meta.is_authoritative, head_time, tuple(entries), tuple(fences))
 
     def key_versions(self, name: KeyName) -> Sequence[VersionId]:
         number = self._buckets.number_of(name.bucket_id)
@@ -173,10 +182,6 @@ class KeyReads:
         if version != NULL_BYTES:
             rows += self._execute(_BY_CREATION, (*at, created_in(version), version)).fetchall()
         return rows
-
-    def _tombstone_time(self, at: KeyAt) -> int:
-        row = self._execute(_TOMBSTONE_TIME, at).fetchone()
-        return row[0] if row else 0
 
     def _tombstones(
         self, at: KeyAt, version: bytes, marks: dict[Mark, bool], time: int | None = None

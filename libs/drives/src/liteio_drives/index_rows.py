@@ -11,6 +11,7 @@ Either no row of a key is stray and they are all of the null version, or every n
 
 from typing import Final, NamedTuple
 
+from liteio_base.ids import BucketId
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NULL_BYTES, RowView, created_in
 from liteio_formats.record import Kind
@@ -44,6 +45,16 @@ class Held(NamedTuple):
         return self.created, self.version, self.time
 
 
+class Survey(NamedTuple):
+    """What one statement tells about a key before anything is done to it."""
+
+    number: int  # the bucket's, 0 when the drive does not know it
+    config: int
+    standing: int
+    tombstone_time: int  # the newest, in any version; 0 when there is none
+    has_fences: bool  # of the version asked for
+
+
 class Removed(NamedTuple):
     """What a removed row leaves to be taken care of. `encoded` only when it names shard files."""
 
@@ -55,7 +66,14 @@ class Removed(NamedTuple):
 _HELD: Final = "created, version, time, kind, live, stray, size_bytes, substr(encoded, 6, 16)"
 _OF_KEY: Final = "space = ? AND bucket = ? AND key = ?"
 _NEWEST_FIRST: Final = "ORDER BY created DESC, version DESC, time DESC"
-_TOP: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST} LIMIT 1"
+_SURVEY: Final = (
+    "SELECT number, config, standing, ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
+    " WHERE t.space = ?2 AND t.bucket = b.number AND t.key = ?3 ORDER BY t.time DESC LIMIT 1), 0),"
+    " EXISTS (SELECT 1 FROM fences f WHERE f.space = ?2 AND f.bucket = b.number AND f.key = ?3 AND f.version = ?4)"
+    " FROM buckets b WHERE bucket_id = ?1"
+)
+_UNKNOWN: Final = Survey(0, 0, 0, 0, False)
+_NEWEST_TWO: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST} LIMIT 2"
 _ALL: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST}"
 _BY_CREATION: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
 _STRAYS: Final = f"SELECT {_HELD} FROM records INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ?"
@@ -70,19 +88,23 @@ class RowTable:
         self._sql = sql
         self._execute = sql.execute
 
-    def top(self, at: KeyAt) -> Held | None:
-        """The newest row, hidden or not."""
-        row = self._execute(_TOP, at).fetchone()
-        return Held(*row) if row else None
+    def survey(self, bucket_id: BucketId, space: int, key: bytes, version: bytes) -> Survey:
+        row = self._execute(_SURVEY, (bucket_id, space, key, version)).fetchone()
+        return Survey(*row) if row else _UNKNOWN
+
+    def newest_two(self, at: KeyAt) -> list[Held]:
+        """The newest rows, hidden or not: whether there is a second decides what else is to be looked up."""
+        return [Held(*row) for row in self._execute(_NEWEST_TWO, at).fetchall()]
 
     def all_rows(self, at: KeyAt) -> list[Held]:
         return [Held(*row) for row in self._execute(_ALL, at).fetchall()]
 
-    def of_version(self, at: KeyAt, version: bytes, top: Held | None) -> list[Held]:
-        """The register's rows, newest time first. `top` as `top` gave it."""
-        if top is None:
-            return []
-        if top.version == NULL_BYTES and not top.stray:
+    def of_version(self, at: KeyAt, version: bytes, newest: list[Held] | None = None) -> list[Held]:
+        """The register's rows, newest time first. `newest`: as `newest_two` gave it, when it was asked already."""
+        newest = self.newest_two(at) if newest is None else newest
+        if len(newest) < 2:
+            return [row for row in newest if row.version == version]
+        if newest[0].version == NULL_BYTES and not newest[0].stray:
             rows = self.all_rows(at) if version == NULL_BYTES else []
         else:
             found = self._execute(_STRAYS, (*at, version)).fetchall()
@@ -96,13 +118,6 @@ class RowTable:
     def live_row(self, at: KeyAt) -> Held | None:
         row = self._execute(_LIVE, at).fetchone()
         return Held(*row) if row else None
-
-    def tombstone_time(self, at: KeyAt) -> int | None:
-        """The newest tombstone's, in any version."""
-        row = self._execute(
-            f"SELECT time FROM tombstones INDEXED BY tombstones_by_time WHERE {_OF_KEY} ORDER BY time DESC LIMIT 1", at
-        ).fetchone()
-        return row[0] if row else None
 
     def tombstones_of(self, at: KeyAt, version: bytes) -> list[tuple[int, bytes]]:
         """(time, digest) of the register's tombstones, newest first."""
@@ -209,7 +224,7 @@ class RowTable:
     def clear_mark(self, at: KeyAt, version: bytes, time: int) -> None:
         self._execute(f"DELETE FROM unsettled WHERE {_OF_KEY} AND version = ? AND time = ?", (*at, version, time))
 
-    def is_fenced(self, at: KeyAt, version: bytes, time: int) -> bool:
+    def has_fence(self, at: KeyAt, version: bytes, time: int) -> bool:
         found = self._execute(
             f"SELECT 1 FROM fences WHERE {_OF_KEY} AND version = ? AND time = ?", (*at, version, time)
         )

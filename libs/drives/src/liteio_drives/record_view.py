@@ -1,5 +1,6 @@
 """What a transaction needs to know of a commit, taken out of its records beforehand, off the committer's thread."""
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from liteio_base.check import check
@@ -118,8 +119,14 @@ def decode_held(encoded: bytes) -> Record:
         raise RecordCorrupt(str(problem)) from problem
 
 
+@lru_cache(maxsize=128)
+def _decode_once(encoded: bytes) -> Record:
+    # A writer sends the same bytes to every drive of this process.
+    return decode_held(encoded)
+
+
 def _view_row(row: RowCommit) -> RowView:
-    record = decode_held(row.encoded)
+    record = _decode_once(row.encoded)
     version = version_bytes(record.version_id)
     if version is None:
         raise RecordCorrupt("not a version id of this store", version_id=record.version_id)
