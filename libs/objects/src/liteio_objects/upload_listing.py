@@ -104,4 +104,5 @@ def is_common_prefix(after: str, prefix: str, delimiter: str) -> bool:
     """Whether a marker is a common prefix that an earlier page gave: all below it was told by it."""
     if not delimiter or not after.startswith(prefix):
         return False
-    return after.find(delimiter, len(prefix)) == len(after) - len(delimiter)
+    at = after.find(delimiter, len(prefix))
+    return at >= 0 and at == len(after) - len(delimiter)
