@@ -1,0 +1,1 @@
+"""Benchmarks. They print figures and ratios and never pass or fail: `make bench`, or `python -m tests.bench -h`."""

@@ -1,0 +1,25 @@
+"""`python -m tests.bench speed` and `python -m tests.bench growth`; `make bench` runs both."""
+
+import argparse
+import asyncio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print liteio's figures, beside a peer's where there is one.")
+    parser.add_argument("what", choices=("speed", "growth"), nargs="?", default="speed")
+    parser.add_argument("--rounds", type=int, default=3, help="alternations of liteio and its peer")
+    parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `speed`")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="how far `growth` goes")
+    options = parser.parse_args()
+    if options.what == "speed":
+        from tests.bench.speed import compare
+
+        asyncio.run(compare(options.rounds, options.size))
+    else:
+        from tests.bench.growth import grow
+
+        asyncio.run(grow(options.keys))
+
+
+if __name__ == "__main__":
+    main()
