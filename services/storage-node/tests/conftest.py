@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import their helpers by name: `storage-node` is no package name that mypy would take."""
+"""Lets the tests of this folder import their helpers by name: `storage-node` is no package name for mypy."""
 
 import sys
 from pathlib import Path

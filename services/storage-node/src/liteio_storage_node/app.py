@@ -22,18 +22,17 @@ from liteio_storage_node.handlers.shard_writes import ShardWriteHandler
 
 
 def build_app(
-    drives: Sequence[StorageAPI],
+    drives: DriveSet | Sequence[StorageAPI],
     secret: bytes,
     clock: Clock,
     randomness: Randomness,
     *,
     locks: LockTable | None = None,
-    names: Sequence[str] = (),
 ) -> Router:
     """Every route but the life sign stands behind a guard. Raises WeakSecret: there is no node without a secret."""
     key = cluster_key(secret)
     sessions = ServerSessions()
-    drive_set = DriveSet(drives, names)
+    drive_set = drives if isinstance(drives, DriveSet) else DriveSet(*drives)
     calls = CallsHandler(drive_set, node_calls(drive_set, locks or LockTable(clock)), clock)
     reads, writes = ShardReadHandler(drive_set, clock), ShardWriteHandler(drive_set, clock)
     routes = [

@@ -1,7 +1,5 @@
 """`DriveSet`: the drives that this node serves, by id."""
 
-from collections.abc import Sequence
-
 from liteio_base.check import check
 from liteio_base.ids import DriveId
 from liteio_contracts.storage import StorageAPI
@@ -10,21 +8,24 @@ from liteio_drives.remote.messages import DriveInfo
 
 
 class DriveSet:
-    def __init__(self, drives: Sequence[StorageAPI], names: Sequence[str] = ()) -> None:
-        """`names`: what operators call them, by position; drives without one have ""."""
-        self._drives = {drive.drive_id: drive for drive in drives}
-        check(len(self._drives) == len(drives), "every drive of a node has its own id")
-        self._names = dict(zip(self._drives, names, strict=False))
+    def __init__(self, *drives: StorageAPI) -> None:
+        self._drives: dict[DriveId, StorageAPI] = {}
+        self._names: dict[DriveId, str] = {}
+        for drive in drives:
+            self.add(drive)
+
+    def add(self, drive: StorageAPI, name: str = "") -> None:
+        """`name`: what operators call it."""
+        check(drive.drive_id not in self._drives, "every drive of a node has its own id")
+        self._drives[drive.drive_id] = drive
+        self._names[drive.drive_id] = name
 
     def get(self, drive_id: DriveId) -> StorageAPI:
-        """Raises DriveOffline: a drive that is elsewhere, or no more."""
+        """Raises DriveOffline: a drive that is elsewhere, or not usable now."""
         drive = self._drives.get(drive_id)
         if drive is None:
             raise DriveOffline("this node has no such drive", drive_id=drive_id)
         return drive
 
     def infos(self) -> tuple[DriveInfo, ...]:
-        names = self._names
-        return tuple(
-            DriveInfo(drive_id, drive.slot, names.get(drive_id, "")) for drive_id, drive in self._drives.items()
-        )
+        return tuple(DriveInfo(name, drive.slot, self._names[name]) for name, drive in self._drives.items())

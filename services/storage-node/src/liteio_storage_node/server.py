@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP2Settings
-from granian.net import SocketHolder
+from granian.net import SocketHolder  # type: ignore[attr-defined]  # it is there, only not in __all__
 from granian.server.embed import Server
 
 from liteio_drives.remote.limits import (
@@ -24,7 +24,6 @@ from liteio_storage_node.asgi import App
 
 _BACKLOG: Final = 1024
 _CONNECTIONS_MAX: Final = 4096
-_POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,10 @@ class NodeServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns when connections are taken."""
+        """Begin to serve. Connections wait in the socket's queue until then. Raises what keeps the server from
+        starting."""
         self._serving = asyncio.create_task(self._server.serve())
-        while not self._server.wrks and not self._serving.done():
-            await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(0)
         if self._serving.done():
             await self._serving
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import ConnectTimeoutError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 
 from liteio_base.clock import Clock, Randomness
 from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, DriveUnavailable, StorageError
@@ -47,6 +47,7 @@ log: Final = logging.getLogger("liteio.drives.remote")
 _GREET_SECONDS: Final = CONNECT_SECONDS + 3.0
 _PROBE_SECONDS_MIN: Final = 0.2
 _PROBE_SECONDS_MAX: Final = 2.0
+_NOBODY_THERE: Final = frozenset(("client error (Connect)", "keep-alive timed out"))
 TROUBLE: Final = (PyreqwestError, FrameError, NotAuthentic, msgspec.DecodeError)  # whatever an exchange can end in
 
 
@@ -116,9 +117,11 @@ class NodeClient:
 
     def judge(self, trouble: Exception) -> StorageError:
         """What an exchange's failure means for the drives behind it; also draws the conclusions for this client."""
-        if isinstance(trouble, (ConnectError, ConnectTimeoutError)):
+        if _is_unreachable(trouble):
             self._mark_down()
             return DriveOffline("the node can not be reached", node=self._url)
+        if isinstance(trouble, ConnectTimeoutError):
+            return DriveOffline("the connection to the node broke", node=self._url)
         if isinstance(trouble, RequestTimeoutError):
             return DriveTimeout("the node did not answer in time", node=self._url)
         if isinstance(trouble, NotAuthentic):
@@ -214,6 +217,16 @@ def build_client(tls: NodeTLS | None) -> Client:
         if tls.identity is not None:
             builder = builder.identity_pem(tls.identity)
     return builder.build()
+
+
+def _is_unreachable(trouble: Exception) -> bool:
+    """Whether there is nobody at the other end. The class does not tell: pyreqwest 0.15 says ConnectError also when an
+    open connection is reset under a request, which may have arrived. Its causes do; were their wording to change, a
+    node that is gone would only be noticed later.
+    """
+    if not isinstance(trouble, DetailedPyreqwestError):
+        return False
+    return any(cause["message"] in _NOBODY_THERE for cause in trouble.details["causes"] or ())
 
 
 def _retrieve(task: asyncio.Task[ClientSession]) -> None:

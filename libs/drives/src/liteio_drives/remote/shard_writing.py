@@ -55,14 +55,16 @@ async def create_remote_shard(
 
 
 async def _create(client: NodeClient, ref: ShardRef, head: bytes, outgoing: "_Outgoing") -> "RemoteShardWriter":
-    answer, key = await client.stream(WRITE_PATH, head, outgoing.chunks())
+    answer: AnswerStream | None = None
     try:
+        answer, key = await client.stream(WRITE_PATH, head, outgoing.chunks())
         frame = await answer.next()
         if frame is None or frame.kind is not FrameKind.OPENED:
             raise FrameError("OPENED was due")
     except BaseException:
         outgoing.cut()
-        await answer.close()
+        if answer is not None:
+            await answer.close()
         raise
     return RemoteShardWriter(client, ref, answer, key, outgoing)
 

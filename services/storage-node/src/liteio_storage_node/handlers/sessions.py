@@ -6,8 +6,15 @@ import msgspec
 
 from liteio_base.clock import Randomness
 from liteio_drives.remote.limits import HELLO_BYTES_MAX, NONCE_BYTES, PROTOCOL_VERSION
-from liteio_drives.remote.sealing import ServerSessions, check_hello, session_key, welcome_to
-from liteio_storage_node.asgi import Receive, Scope, Send, answer, read_body
+from liteio_drives.remote.sealing import (
+    BAD_SEAL,
+    NotAuthentic,
+    ServerSessions,
+    check_hello,
+    session_key,
+    welcome_to,
+)
+from liteio_storage_node.asgi import Receive, Scope, Send, TooLarge, answer, read_body
 from liteio_storage_node.guard import authorization_of, guarded
 
 
@@ -24,7 +31,10 @@ class SessionHandler:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = authorization_of(scope)
-        body = await read_body(receive, HELLO_BYTES_MAX)
+        try:
+            body = await read_body(receive, HELLO_BYTES_MAX)
+        except TooLarge:
+            raise NotAuthentic(BAD_SEAL) from None  # No greeting is this long, so no seal of one can be right.
         hello = check_hello(self.key, header, scope["method"], scope["path"], body)
         if hello.version != PROTOCOL_VERSION:
             raise msgspec.ValidationError("another version of the drive protocol")
