@@ -70,5 +70,7 @@ say "installing the members"
 set --
 for member in libs/*/ services/*/; do set -- "$@" --editable "$member"; done
 pip install --quiet --no-deps --no-build-isolation "$@"
+# Starts are then as quick where Python is told not to write bytecode.
+.venv/bin/python -m compileall -q libs/*/src services/*/src
 wanted_stamp >.venv/setup-stamp
 say "done: .venv/bin/liteio"
