@@ -50,7 +50,7 @@ def uses() -> Uses:
 def bucket(request: pytest.FixtureRequest) -> str:
     """A name for this test's bucket, not made yet."""
     name = request.node.originalname.removeprefix("test_").replace("_", "-")
-    return f"{request.path.stem.removeprefix('test_')}-{name}"[:60].rstrip("-")
+    return f"{request.path.stem.removeprefix('test_')}-{name}".replace("_", "-")[:60].rstrip("-")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -123,8 +123,6 @@ def test_a_stolen_signature_opens_nothing_else(s3: S3Client, bucket: str) -> Non
 )
 def test_paths_are_taken_as_they_stand(s3: S3Client, bucket: str, path: str, store: Store) -> None:
     target = path.format(bucket=bucket)
-    answer = s3.send("GET", target)
-    assert answer.status in (400, 403, 404), answer
     stored = s3.send("PUT", target, body=b"odd key")
     assert stored.status < 500
     for drive in store.server.drives:

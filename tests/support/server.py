@@ -185,11 +185,14 @@ class Server:
     def _process_id(self) -> int:
         return self._process.pid if self._process else 0
 
-    def log(self, last_bytes: int = 6000) -> str:
+    def log(self, last_lines: int = 40) -> str:
+        """The end of what the processes said, without the requests that went well."""
         try:
-            return self.log_path.read_bytes()[-last_bytes:].decode(errors="replace")
+            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return ""
+        telling = [line for line in lines if '"event":"request"' not in line or '"status":5' in line]
+        return "\n".join(line[:1000] for line in telling[-last_lines:])
 
 
 def kind_of(process: ProcessFacts) -> str:
