@@ -27,8 +27,12 @@ class OwnedTasks:
         task.add_done_callback(self._finished)
 
     async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` so that the caller's cancellation loses only the answer."""
-        return await asyncio.shield(self.start(work))
+        """Run `work` so that the caller's cancellation loses only the answer. What it raises is for
+        the caller to tell."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
 
     @staticmethod
     async def shielded(call: Awaitable[T]) -> T | None:
@@ -50,6 +54,11 @@ class OwnedTasks:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Seen, also when the caller did not stay to hear it.
 
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
