@@ -67,3 +67,11 @@ def test_dead_callers_are_forgotten() -> None:
     clock.advance(LEASE / 2)
     assert locks.expire() == 1
     assert locks.held_count == 1
+
+
+def test_the_names_of_dead_callers_do_not_pile_up() -> None:
+    locks, clock = table()
+    for number in range(100):
+        locks.acquire(number.to_bytes(16, "big"), [b"name-%d" % number])
+        clock.advance(1)
+    assert locks.held_count <= 2 * LEASE

@@ -26,6 +26,7 @@ class LockTable:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._opens_at = clock.monotonic() + (0.0 if is_first else lease_seconds)
+        self._sweep_at = clock.monotonic() + lease_seconds
         self._owners: dict[bytes, bytes] = {}
         self._grants: dict[bytes, _Grant] = {}
 
@@ -37,6 +38,9 @@ class LockTable:
     def acquire(self, owner: bytes, names: Sequence[bytes]) -> bool:
         """Grant all of `names` for one lease, or nothing. Asking again with the same owner and names is a renewal."""
         now = self._clock.monotonic()
+        if now >= self._sweep_at:  # Callers that died leave names behind that nobody may ask for again.
+            self._sweep_at = now + self._lease_seconds
+            self.expire()
         if now < self._opens_at or any(self._is_taken(name, owner, now) for name in names):
             return False
         self._drop(owner)
@@ -59,7 +63,7 @@ class LockTable:
         self._drop(owner)
 
     def expire(self) -> int:
-        """Forget the leases that are over, and say how many: callers that died. Call it now and then."""
+        """Forget the leases that are over, and say how many: callers that died. `acquire` does it once a lease."""
         now = self._clock.monotonic()
         over = [owner for owner, grant in self._grants.items() if grant.until <= now]
         for owner in over:
