@@ -1,5 +1,6 @@
 """DuckDB with its httpfs extension: programs/duckdb_work.py, run in an environment of its own."""
 
+from contextlib import closing
 from pathlib import Path
 
 from tests.clients.harness import Runner, Store, have
@@ -9,6 +10,7 @@ from tests.support.s3_client import S3Client
 
 
 def test_its_normal_work(store: Store, tmp_path: Path, uses: Uses, bucket: str, tree: Path) -> None:
-    S3Client(store.server).create_bucket(bucket)  # DuckDB itself can not
+    with closing(S3Client(store.server)) as s3:
+        s3.create_bucket(bucket)  # DuckDB itself can not
     python = have(lambda: python_client("duckdb")) / "python"
     Runner("DuckDB", store, tmp_path / "home", uses, {}).program(python, "duckdb_work", bucket, tree)
