@@ -356,7 +356,8 @@ async def test_a_drive_that_is_much_slower_than_the_others_is_dropped_and_one_a_
 
 async def test_a_slow_client_is_not_counted_against_the_drives() -> None:
     rig, content = Rig(CodeParams(2, 1)), content_of(3 * BLOCK_BYTES)
-    stored = await rig.store(FakeBody(content, chunk_bytes=BLOCK_BYTES, pause_seconds=0.6))
+    rig.io = replace(rig.io, call_seconds=0.15)
+    stored = await rig.store(FakeBody(content, chunk_bytes=BLOCK_BYTES, pause_seconds=0.2))
     assert not stored.failed_slots
 
 
@@ -611,6 +612,23 @@ async def test_a_shard_of_other_data_is_caught_by_its_hash() -> None:
     drive._keep_file(replace(file, blocks=other.blocks))
     assert await rig.read(record) == content
     assert [bad.shard_index for bad in rig.alarms] == [0]
+
+
+@pytest.mark.parametrize("limit", [4, 40])
+async def test_many_transfers_at_once_hold_less_each(limit: int) -> None:
+    """The largest batch that any drive was given, when few and when many bodies are stored and read together."""
+    rigs = [Rig(CodeParams(K, 2)) for _ in range(limit)]
+    for rig in rigs:
+        rig.io = replace(rigs[0].io, grace_seconds=5.0, call_seconds=5.0, hedge_seconds=5.0)
+    content = content_of(3 * BLOCK_BYTES)
+    bodies = [FakeBody(content, chunk_bytes=BLOCK_BYTES, pause_seconds=0.001) for _ in rigs]
+    stored = await asyncio.gather(*(rig.store(body) for rig, body in zip(rigs, bodies, strict=True)))
+    assert {drive.calls["write"] for rig in rigs for drive in rig.drives} == {2 if limit == 4 else 3}
+    records = [rig.record(body) for rig, body in zip(rigs, stored, strict=True)]
+    read = await asyncio.gather(*(rig.read(record) for rig, record in zip(rigs, records, strict=True)))
+    assert all(found == content for found in read)
+    assert max(drive.calls["read"] for rig in rigs for drive in rig.drives) == (2 if limit == 4 else 3)
+    assert rigs[0].io.crowd.transfers == 0
 
 
 # --- inline -----------------------------------------------------------------------------------------------------------

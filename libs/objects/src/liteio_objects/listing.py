@@ -163,16 +163,16 @@ class _Listing:
                 return met
 
     def _merge(self, count: int, horizon: Position | None) -> list[_Met]:
-        def stream(listing: SetListing) -> Iterable[tuple[Position, int, FoundCandidate, SetListing]]:
+        def stream(listing: SetListing) -> Iterable[tuple[Position, FoundCandidate, SetListing]]:
             for found in listing.waiting:
-                yield found.candidate.position, id(listing), found, listing
+                yield found.candidate.position, found, listing
 
-        merged = heapq.merge(*(stream(listing) for listing in self._sets), key=lambda each: each[:2])
+        merged = heapq.merge(*(stream(listing) for listing in self._sets), key=lambda each: each[0])
         met: list[_Met] = []
         for position, group in islice(groupby(merged, key=lambda each: each[0]), count):
             if horizon is not None and position > horizon:
                 break
-            met.append(_Met(position, [(found, listing) for _, _, found, listing in group]))
+            met.append(_Met(position, [(found, listing) for _, found, listing in group]))
         for each in met:
             for _, listing in each.shown:
                 listing.waiting.popleft()

@@ -1,7 +1,8 @@
 """`ShardIO`: what all transfers of shard bytes in a process share: time limits, threads, left-over tasks."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,36 @@ T = TypeVar("T")
 # Below this many bytes the work is done on the loop: handing it to a thread and back costs about as much, and it takes
 # well below a millisecond.
 HEAVY_BYTES: Final = MIB
+
+# Blocks of one transfer that are coded, written, read and decoded together, and how many transfers of a process may do
+# so at once. An upload holds at most one batch being gathered, one being coded or queued (1 + N/K times its bytes) and
+# one being written (N/K times): 6 to 12 MiB; a read the range being sent and the next one raw and decoded: 6 MiB. With
+# more transfers each works on single blocks, and gathers no batch while another is coded: 3 to 5 MiB and 3 MiB.
+BATCH_BLOCKS: Final = 2
+CROWD_TRANSFERS: Final = 12
+
+
+class Crowd:
+    """Counts the transfers under way, so that many together need less memory each."""
+
+    def __init__(self) -> None:
+        self.transfers = 0
+
+    @property
+    def is_dense(self) -> bool:
+        return self.transfers > CROWD_TRANSFERS
+
+    @property
+    def batch_blocks(self) -> int:
+        return 1 if self.is_dense else BATCH_BLOCKS
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        self.transfers += 1
+        try:
+            yield
+        finally:
+            self.transfers -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +65,7 @@ class ShardIO:
     grace_seconds: float = 1.0
     slow_grace_seconds: float = 0.1
     hedge_seconds: float = 0.15
+    crowd: Crowd = field(default_factory=Crowd)
 
     def deadline(self) -> Deadline:
         """For one call to a drive that begins now."""

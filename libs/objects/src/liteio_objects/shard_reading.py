@@ -6,9 +6,9 @@ an object that is replaced meanwhile is still read to its end; `rebuild_part` an
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from liteio_base.byte_span import ByteSpan
 from liteio_base.check import check
@@ -35,10 +35,6 @@ __all__ = [
     "rebuild_inline",
     "rebuild_part",
 ]
-
-# Blocks of one range. At most the range being sent, and the next one raw and decoded are held: 6 MiB a reader. The
-# first range is a single block, so that the first byte does not wait for more.
-RANGE_BLOCKS: Final = 2
 
 MorePayloads = Callable[[], Awaitable[Mapping[int, PayloadShard]]]
 
@@ -88,6 +84,8 @@ class ObjectShards:
         self._open_parts: dict[int, asyncio.Task[PartShards]] = {}  # by place in `spans`: the present and the next
         self._ahead: asyncio.Task[list[bytes]] | None = None
         self._is_closed = False
+        self._crowd = ExitStack()
+        self._crowd.enter_context(io.crowd.joined())
 
     async def open(self) -> None:
         """Open the first part. Raises ShardsGone, ReadQuorumLost."""
@@ -117,6 +115,7 @@ class ObjectShards:
     async def close(self) -> None:
         """Close every shard. Safe to call twice, and while a read is under way."""
         self._is_closed = True
+        self._crowd.close()
         if self._ahead is not None:
             self._ahead.cancel()
             await asyncio.wait({self._ahead})
@@ -128,7 +127,7 @@ class ObjectShards:
 
     def _ranges(self) -> Iterator[Callable[[], Awaitable[list[bytes]]]]:
         """Reads of one range each, to be called one after the other."""
-        count = 1
+        count = 1  # The first range is a single block, so that the first byte does not wait for more.
         for place, found in enumerate(self._spans):
             layout = ShardLayout(self._code, found.part.size_bytes)
             run = layout.blocks_of(found.span)
@@ -136,7 +135,7 @@ class ObjectShards:
             while first < run.end:
                 taken = BlockRun(first, min(count, run.end - first))
                 yield partial(self._read_range, place, layout, taken, taken.end == run.end)
-                first, count = taken.end, RANGE_BLOCKS
+                first, count = taken.end, self._io.crowd.batch_blocks
 
     async def _read_range(self, place: int, layout: ShardLayout, run: BlockRun, is_last: bool) -> list[bytes]:
         shards = await self._opened(place)

@@ -13,10 +13,8 @@ from liteio_formats.record import PartEntry, Record
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.part_reading import PartShards, ShardAlarm, ShardSources, no_alarm
 from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, hashed_run, sift_payloads
-from liteio_objects.shard_io import ShardIO
+from liteio_objects.shard_io import BATCH_BLOCKS, ShardIO
 from liteio_objects.shard_spread import ShardSpread, SpreadPlan
-
-_RANGE_BLOCKS = 2  # read, rebuilt and written together
 
 
 def rebuild_inline(
@@ -99,7 +97,7 @@ class _Rebuilding:
         codec = codec_for(self._code)
         first_block = 0
         while shards.blocks_left:
-            blocks = await shards.read(_RANGE_BLOCKS, lambda length, found: codec.rebuild(found, self._wanted, length))
+            blocks = await shards.read(BATCH_BLOCKS, lambda length, found: codec.rebuild(found, self._wanted, length))
             work = partial(self._runs, first_block, blocks)
             runs = await self._io.compute(sum(len(shard) for block in blocks for shard in block.values()), work)
             await spread.send(runs)

@@ -49,7 +49,7 @@ class ShardSpread:
 
         Raises WriteQuorumLost or StoreFull when fewer than `needed` lanes are left.
         """
-        await self._wait_until(lambda lane: lane.runs_behind <= RUNS_BEHIND_MAX)
+        await self._wait_until(lambda lane: lane.runs_behind <= (0 if self._io.crowd.is_dense else RUNS_BEHIND_MAX))
         for index, lane in self._living.items():
             lane.send(runs[index])
 

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from liteio_base.ids import DataId
 from liteio_base.limits import BLOCK_BYTES, INLINE_SHARD_BYTES_MAX
@@ -20,10 +19,6 @@ from liteio_objects.drive_set import DriveSet
 from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, code_blocks, code_payloads
 from liteio_objects.shard_io import ShardIO
 from liteio_objects.shard_spread import ShardSpread, SpreadPlan
-
-# Blocks that are coded and written together. In flight at most: one batch being gathered, one being coded or queued
-# (1 + N/K times its bytes), one being written (N/K times): 6 to 12 MiB an upload.
-BATCH_BLOCKS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +58,12 @@ async def store_body(
     aborted then, and when the caller is cancelled. Drives are waited for, the client never counts against them.
     """
     storing = _Storing(drive_set, order, PartAddress(data_id, part_number), may_be_inline, io)
-    try:
-        return await storing.store(body)
-    except BaseException:
-        await storing.give_up()
-        raise
+    with io.crowd.joined():
+        try:
+            return await storing.store(body)
+        except BaseException:
+            await storing.give_up()
+            raise
 
 
 class _Storing:
@@ -109,7 +105,7 @@ class _Storing:
     async def _take(self, block: bytes) -> None:
         self._size_bytes += len(block)
         self._blocks.append(block)
-        if len(self._blocks) == BATCH_BLOCKS:
+        if len(self._blocks) >= self._io.crowd.batch_blocks:
             await self._send()
 
     def _fits(self, size_bytes: int) -> bool:
@@ -130,10 +126,15 @@ class _Storing:
         blocks, self._blocks = self._blocks, []
         self._coding = asyncio.ensure_future(self._code_and_send(spread, self._blocks_sent, blocks))
         self._blocks_sent += len(blocks)
+        del blocks
+        if self._io.crowd.is_dense:
+            await self._coding
 
     async def _code_and_send(self, spread: ShardSpread, first_block: int, blocks: list[bytes]) -> None:
         work = partial(code_blocks, self._drive_set.code, self._address, first_block, blocks)
         runs: list[ShardRun] = await self._io.compute(sum(map(len, blocks)), work)
+        del work
+        blocks.clear()  # They are no longer needed, and room for the shards may be long in coming.
         await spread.send(runs)
 
     async def _finish(self) -> StoredBody:
