@@ -263,3 +263,13 @@ async def test_a_wiped_drive_is_rebuilt_and_counts_again() -> None:
             assert await bench.get(f"k{number}") == bytes([number]) * (10 if number % 2 else 300_000)
     with pytest.raises(ObjectMissing):
         await bench.get("k3")
+
+
+async def test_an_event_waits_on_one_drive_more_than_may_be_lost() -> None:
+    bench = StoreBench.of()
+    await bench.make_bucket()
+    await bench.store.change_bucket("photos", BucketChange(has_events=True), deadline=bench.deadline)
+    await bench.put("a", b"x")
+    await bench.store.delete(DeleteObject("photos", "a"), deadline=bench.deadline)
+    rows = [await drive.outbox(2**62, 10, deadline=bench.deadline) for drive in bench.drives]
+    assert sum(len(held) for held in rows) == 6

@@ -158,7 +158,7 @@ class Committer:
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]
         if len(slots) < drive_set.code.write_quorum:  # Not one commit is sent that could not reach its quorum.
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
-        commits = self._commits(write, record, basis, slots)
+        commits = self._commits(drive_set, write, record, basis, slots)
         answers = await self._send(drive_set, commits, deadline=deadline)
         stale = {slot for slot, answer in answers.items() if isinstance(answer, StaleBucket)}
         if stale and values(answers) and write.reload_bucket is not None:
@@ -187,13 +187,15 @@ class Committer:
             adopt=self._tasks.adopt,
         )
 
-    def _commits(self, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]) -> dict[int, Commit]:
+    def _commits(
+        self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]
+    ) -> dict[int, Commit]:
         encoded = encode_record(record)
         also = write.also(record) if write.also is not None else ()
         event = write.event(record) if write.event is not None else None
-        holders_of_event = len(slots) if event is None else record.m + 1
+        events_left = drive_set.code.m + 1  # so many drives hold the event: one of them survives the loss of M
         commits = {}
-        for place, slot in enumerate(slots):
+        for slot in slots:
             index = record.shard_index_of(slot) if record.order else 0
             payload = write.payloads.get(index)
             row = RowCommit(encoded, write.scope, record.base, index)
@@ -204,8 +206,9 @@ class Committer:
                 generation=basis.generations[slot],  # type: ignore[arg-type]  # as the drive itself gave it
                 bucket_number=write.bucket_number,
                 requires=write.requires,
-                events=(event,) if event is not None and place < holders_of_event else (),
+                events=(event,) if event is not None and events_left > 0 else (),
             )
+            events_left -= 1
         return commits
 
     def _acknowledged(self, drive_set: DriveSet, record: Record, answers: Answers[None]) -> None:
