@@ -1,0 +1,102 @@
+"""`Recorder`: what clients asked and were told, as histories that `orders` can judge."""
+
+from dataclasses import dataclass, field
+
+from tests.sim.key_actions import Add, Refused, seen_idents
+from tests.sim.orders import Action, Step
+
+from liteio_base.ids import VersionId
+from liteio_testkit.history import NEVER
+
+Place = tuple[str, str]
+"""Bucket and key."""
+
+
+class Violation(AssertionError):
+    """The store broke its promise."""
+
+
+@dataclass(slots=True)
+class Call:
+    """An operation under way. Without `done` or `drop` its outcome is unknown."""
+
+    recorder: "Recorder"
+    place: Place
+    number: int
+    is_open: bool = True
+
+    def done(self, action: Action) -> None:
+        """Acknowledged: this is what it did or saw."""
+        if self.is_open:
+            self.is_open = False
+            self.recorder.finish(self.place, self.number, action)
+
+    def drop(self) -> None:
+        """It certainly did nothing and told nothing."""
+        if self.is_open:
+            self.is_open = False
+            self.recorder.forget(self.place, self.number)
+
+    def pause(self) -> None:
+        """Its outcome is unknown for good."""
+        self.is_open = False
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Histories by bucket and key, and what is known of versions by their ids."""
+
+    steps: dict[Place, dict[int, Step]] = field(default_factory=dict)
+    idents: dict[tuple[str, str, VersionId], str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    _events: int = 0
+    _numbers: int = 0
+
+    def tick(self) -> int:
+        self._events += 1
+        return self._events
+
+    def begin(self, client: str, place: Place, if_unknown: Action | None) -> Call:
+        """`if_unknown`: what it may do though nobody is told; None when it only looks."""
+        self._numbers += 1
+        if if_unknown is not None:
+            step = Step(self._numbers, client, if_unknown, self.tick(), NEVER)
+            self.steps.setdefault(place, {})[step.number] = step
+        else:
+            self._looking[self._numbers] = (client, self.tick())
+        return Call(self, place, self._numbers)
+
+    _looking: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+    def finish(self, place: Place, number: int, action: Action) -> None:
+        known = self.steps.setdefault(place, {})
+        if number in known:
+            client, started = known[number].client, known[number].started
+        else:
+            client, started = self._looking.pop(number)
+        known[number] = Step(number, client, action, started, self.tick())
+
+    def forget(self, place: Place, number: int) -> None:
+        self.steps.get(place, {}).pop(number, None)
+        self._looking.pop(number, None)
+
+    def count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def history(self, place: Place) -> list[Step]:
+        """The steps of a key, without unknown puts that nobody ever saw: they may be taken not to have happened, unless
+        a refusal could hang on them.
+        """
+        steps = list(self.steps.get(place, {}).values())
+        actions = [step.action for step in steps]
+        if any(isinstance(action, Refused) for action in actions):
+            return steps
+        seen = seen_idents(actions)
+        return [
+            step
+            for step in steps
+            if step.ended != NEVER
+            or not isinstance(step.action, Add)
+            or step.action.version.is_marker
+            or step.action.version.ident in seen
+        ]
