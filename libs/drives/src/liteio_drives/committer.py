@@ -49,10 +49,14 @@ class Committer:
         self._lock: int | None = None
         self._index: DriveIndex | None = None
         self._look_at = 0.0
-        self.has_purges = True  # there may be some from before: look once
+        self._has_purges = True  # there may be some from before: look once
 
-    def handle(self, jobs: list[Job], answer: Answer) -> None:
-        """One transaction for all; each job alone is all or nothing. Every job ends with a result or an error."""
+    def handle(self, jobs: list[Job], answer: Answer) -> bool:
+        """One transaction for all; each job alone is all or nothing. Every job ends with a result or an error. Returns
+        whether a purge goes on.
+        """
+        if not jobs and not self._has_purges:
+            return False
         try:
             self._look_around()
             if self._health.is_full:
@@ -60,6 +64,9 @@ class Committer:
             self._transact(jobs, answer)
         except Exception as problem:
             self._fail(jobs, problem, answer)
+            self._has_purges = True  # look again with the next job, but not before
+            return False
+        return self._has_purges
 
     def end(self) -> None:
         """On the thread, when it ends."""
@@ -104,8 +111,8 @@ class Committer:
             raise
 
     def _finish(self, index: DriveIndex) -> None:
-        if self.has_purges or not index.changes.purges.is_empty():
-            self.has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
+        if self._has_purges or not index.changes.purges.is_empty():
+            self._has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
         index.commit()
         for action in index.after_commit:
             action()

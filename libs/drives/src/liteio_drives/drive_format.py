@@ -9,7 +9,8 @@ from liteio_contracts.storage_errors import DriveOffline
 from liteio_drives.files import FileSystem, read_file, stage_durably
 from liteio_drives.index import INDEX_NAME, create_index
 from liteio_drives.index_changes import Meta
-from liteio_drives.shard_folder import DATA_FOLDER, ShardFolder
+from liteio_drives.limits import DATA_FOLDERS
+from liteio_drives.shard_folder import DATA_FOLDER
 from liteio_formats.format_json import DriveFormat, FormatError, decode_format, encode_format
 
 SYSTEM_FOLDER: Final = ".liteio.sys"
@@ -54,9 +55,9 @@ def is_blank(drive_path: str, files: FileSystem) -> bool:
             return False
     if SYSTEM_FOLDER not in names:
         return True
-    # An index without an identity beside a pending one is an unfinished format; without either, somebody's data.
+    # An index beside a pending identity is an unfinished format; an index alone is a drive that lost its identity.
     held = set(files.names(system_folder(drive_path)))
-    return INDEX_NAME not in held or FORMAT_NAME + _PENDING_SUFFIX in held or FORMAT_NAME + ".tmp" in held
+    return INDEX_NAME not in held or FORMAT_NAME + _PENDING_SUFFIX in held
 
 
 def prepare(
@@ -65,22 +66,36 @@ def prepare(
     """Make everything but the identity, durably. Until `take_on` the drive counts as blank."""
     folder = system_folder(drive_path)
     files.make_folder(folder)
-    files.make_folder(os.path.join(drive_path, DATA_FOLDER))
-    for path in ShardFolder(drive_path, files).folders():
-        files.make_folder(path)
+    make_data_folders(drive_path, files)
     stage_durably(files, _format_path(drive_path) + _PENDING_SUFFIX, encode_format(drive))
-    _remove_index(folder, files)
-    renew_index(drive_path, drive, is_authoritative=is_authoritative, randomness=randomness)
-    for path in (os.path.join(drive_path, DATA_FOLDER), folder, drive_path):
-        files.sync_folder(path)
+    renew_index(drive_path, drive, is_authoritative=is_authoritative, files=files, randomness=randomness)
+    files.sync_folder(drive_path)
+
+
+def make_data_folders(drive_path: str, files: FileSystem) -> None:
+    """All 256, which are there for good: a shard's folder is never made while it is written."""
+    root = os.path.join(drive_path, DATA_FOLDER)
+    files.make_folder(root)
+    missing = {f"{number:02x}" for number in range(DATA_FOLDERS)} - set(files.names(root))
+    for name in missing:
+        files.make_folder(os.path.join(root, name))
+    if missing:
+        files.sync_folder(root)
+        files.sync_folder(drive_path)
 
 
 def renew_index(
-    drive_path: str, drive: DriveFormat, *, is_authoritative: bool, randomness: Randomness, vfs: str = ""
+    drive_path: str,
+    drive: DriveFormat,
+    *,
+    is_authoritative: bool,
+    files: FileSystem,
+    randomness: Randomness,
+    vfs: str = "",
 ) -> None:
     """An empty index with a generation that no writer has ever seen."""
     meta = Meta(drive.drive_id, new_generation(randomness), is_authoritative)
-    create_index(system_folder(drive_path), meta, vfs=vfs)
+    create_index(system_folder(drive_path), meta, files, vfs=vfs)
 
 
 def take_on(drive_path: str, files: FileSystem) -> None:
@@ -123,14 +138,6 @@ def require_slot(drive_path: str, found: DriveFormat | None, slot: int) -> Drive
     if found.slot != slot:
         raise DriveOffline("the drive belongs to another slot", path=drive_path, slot=found.slot, expected=slot)
     return found
-
-
-def _remove_index(folder: str, files: FileSystem) -> None:
-    for name in (INDEX_NAME, INDEX_NAME + "-wal", INDEX_NAME + "-shm"):
-        try:
-            files.unlink(os.path.join(folder, name))
-        except FileNotFoundError:
-            pass
 
 
 def _read(path: str, files: FileSystem) -> DriveFormat | None:

@@ -42,7 +42,7 @@ class Job:
 
 
 Answer = Callable[[list[Job]], None]  # tells the callers; a handler may call it before its own work is over
-Handler = Callable[[list[Job], Answer], None]
+Handler = Callable[[list[Job], Answer], bool]  # whether work of its own is left: it is called again, with no jobs
 
 
 class JobThreads:
@@ -153,12 +153,12 @@ class JobThreads:
     # On the threads.
 
     def _run(self, number: int) -> None:
-        is_last = False
+        is_last, has_more = False, False
         while not is_last:
-            jobs, is_last = self._take()
+            jobs, is_last = self._take(waits=not has_more)
             self._busy_since[number] = self._clock.monotonic()
-            for start in range(0, len(jobs), self._batch_max):
-                self._work_on(jobs[start : start + self._batch_max])
+            for start in range(0, max(1, len(jobs)), self._batch_max):
+                has_more = self._work_on(jobs[start : start + self._batch_max])
             self._busy_since[number] = None
             self._progress += 1
         try:
@@ -166,9 +166,12 @@ class JobThreads:
         finally:
             self._tell(self._end, number)
 
-    def _take(self) -> tuple[list[Job], bool]:
-        """Everything that is queued; lazy jobs alone wait for company first."""
-        first = self._queue.get()
+    def _take(self, *, waits: bool) -> tuple[list[Job], bool]:
+        """Everything that is queued; lazy jobs alone wait for company first. The second: whether it is the last."""
+        try:
+            first = self._queue.get(block=waits)
+        except Empty:
+            return [], False
         if first is None:
             return [], True
         jobs = list(first)
@@ -187,15 +190,17 @@ class JobThreads:
             jobs.extend(more)
         return jobs, False
 
-    def _work_on(self, jobs: list[Job]) -> None:
+    def _work_on(self, jobs: list[Job]) -> bool:
         wanted = [job for job in jobs if job.is_wanted]
+        has_more = False
         try:
-            if wanted:
-                self._handle(wanted, self._answer)
+            if wanted or not jobs:
+                has_more = self._handle(wanted, self._answer)
         except BaseException as problem:  # a bug must fail its callers, not end the thread
             for job in wanted:
                 job.error = job.error or problem
         self._answer([job for job in wanted if not job.is_answered])
+        return has_more
 
     def _answer(self, jobs: list[Job]) -> None:
         for job in jobs:

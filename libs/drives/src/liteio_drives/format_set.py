@@ -1,9 +1,9 @@
 """Opening all drives of one machine: the first format, replaced drives, and drives that must be left alone.
 
 Formatted only when every drive is empty. Later an empty slot is a replaced drive, formatted again and rebuilt, unless
-it
-was a mount point that is not mounted now. A drive of another deployment, of another slot, damaged or with somebody
-else's files on it is left as it is and reported; the store goes on without it. docs/formats/format-json.md.
+it was a mount point that is not mounted now, or more drives of its set are empty than the set can lose. A drive of
+another deployment, of another slot, damaged or with somebody else's files on it is left as it is and reported; the
+store goes on without it. docs/formats/format-json.md.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from liteio_base.clock import Clock, Randomness
 from liteio_base.ids import DeploymentId, new_deployment_id, new_drive_id
 from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveOffline
-from liteio_drives.drive_format import has_format, is_blank, prepare, read_format, take_on
+from liteio_drives.drive_format import has_format, has_index, is_blank, prepare, read_format, read_pending, take_on
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
@@ -181,11 +181,31 @@ def _join(
                 f"{place[0]}, slot {place[1]}; give the drives in their first order"
             )
     blank = [number for number in range(len(paths)) if number not in formats and number not in reasons]
-    for number in blank:
-        reason = _replace(number, paths, layout, known, files, randomness)
-        if reason is not None:
-            reasons[number] = reason
+    blank = [number for number in blank if not _resume(number, paths[number], layout, deployment_id, files)]
+    for set_index in range(layout.set_count):
+        in_set = [number for number in blank if number // layout.set_width == set_index]
+        if len(in_set) > layout.parity:
+            # More than the set can lose: most likely they are not mounted, and formatting them would hide it.
+            reasons |= dict.fromkeys(
+                in_set, f"it is empty, and so are {len(in_set)} drives of set {set_index}: mount them"
+            )
+            continue
+        for number in in_set:
+            reason = _replace(number, paths, layout, known, files, randomness)
+            if reason is not None:
+                reasons[number] = reason
     return deployment_id, reasons
+
+
+def _resume(number: int, path: str, layout: Layout, deployment_id: DeploymentId, files: FileSystem) -> bool:
+    """Whether the drive only lacked the last step of the first format, which was cut short. It is done then."""
+    pending = read_pending(path, files)
+    if pending is None or pending.deployment_id != deployment_id or not has_index(path, files):
+        return False
+    if (pending.set_index, pending.slot) != divmod(number, layout.set_width):
+        return False
+    take_on(path, files)
+    return True
 
 
 def _replace(

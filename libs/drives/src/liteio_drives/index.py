@@ -27,6 +27,7 @@ from liteio_drives.record_view import NamedFile
 check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLite is 3.51.3 or newer")
 
 INDEX_NAME: Final = "index.db"
+_NEW: Final = ".new"
 _META: Final = "SELECT drive_id, generation, authoritative FROM meta"
 _OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
 
@@ -154,11 +155,15 @@ def require_in_place(index: DriveIndex, files: FileSystem) -> None:
         raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
 
 
-def create_index(folder: str, meta: Meta, *, vfs: str = "") -> None:
-    """Make an empty index in `folder`, whole or not at all, and durable. Raises apsw.Error."""
+def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -> None:
+    """Make an empty index in `folder`, whole or not at all, and durable. Raises apsw.Error, OSError."""
     path = os.path.join(folder, INDEX_NAME)
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    db = apsw.Connection(path, flags=flags, vfs=vfs or None)
+    for leftover in (path + _NEW, path + _NEW + "-wal", path + _NEW + "-shm", path, path + "-wal", path + "-shm"):
+        try:
+            files.unlink(leftover)
+        except FileNotFoundError:
+            pass
+    db = apsw.Connection(path + _NEW, flags=_OPEN_FLAGS | apsw.SQLITE_OPEN_CREATE, vfs=vfs or None)
     try:
         for pragma in (*CREATION_PRAGMAS, *PRAGMAS):
             db.execute(pragma).fetchall()
@@ -171,6 +176,8 @@ def create_index(folder: str, meta: Meta, *, vfs: str = "") -> None:
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         db.close(True)
+    files.rename(path + _NEW, path)
+    files.sync_folder(folder)
 
 
 def distrust_index(folder: str, *, vfs: str = "") -> None:

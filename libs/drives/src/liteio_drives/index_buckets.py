@@ -1,6 +1,6 @@
 """Buckets in the index: local numbers, standing, exact usage. Kept as a side effect of the rows that come and go."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,8 @@ from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import decode_held
 from liteio_formats.bodies import BucketBody, BucketState, decode_bucket_body
 from liteio_formats.record import Record, Space
+
+LATEST_TIME: Final = 2**63 - 1
 
 
 class Delta(NamedTuple):
@@ -119,10 +121,23 @@ class BucketTable:
             (bucket_id, config, standing),
         )
 
-    def incarnations_named(self, number: int, key: bytes) -> set[BucketId]:
-        """The bucket ids that the held records of the bucket named `key` mention."""
+    def incarnations_named(self, number: int, key: bytes, until: int = LATEST_TIME) -> set[BucketId]:
+        """The bucket ids that the held records of the bucket named `key` mention, tombstones included, up to a time."""
         rows = self._execute(
-            "SELECT encoded FROM records WHERE space = ? AND bucket = ? AND key = ?", (Space.BUCKET, number, key)
+            "SELECT encoded FROM records WHERE space = ?1 AND bucket = ?2 AND key = ?3 AND time <= ?4"
+            " UNION ALL"
+            " SELECT encoded FROM tombstones WHERE space = ?1 AND bucket = ?2 AND key = ?3 AND time <= ?4",
+            (Space.BUCKET, number, key, until),
+        ).fetchall()
+        records = [decode_held(encoded) for (encoded,) in rows]
+        return {bucket_body_of(record).bucket_id for record in records if record.body}
+
+    def incarnations_shown(self, number: int, key: bytes) -> set[BucketId]:
+        """Those that a record names which no tombstone hides."""
+        rows = self._execute(
+            "SELECT encoded FROM records r WHERE space = ?1 AND bucket = ?2 AND key = ?3 AND NOT EXISTS (SELECT 1"
+            " FROM tombstones t WHERE t.space = ?1 AND t.bucket = ?2 AND t.key = ?3 AND t.time > r.time)",
+            (Space.BUCKET, number, key),
         ).fetchall()
         return {bucket_body_of(decode_held(encoded)).bucket_id for (encoded,) in rows}
 

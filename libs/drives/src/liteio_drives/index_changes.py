@@ -125,10 +125,12 @@ class Changes:
             self.rows.lift_fences_below(at, version, base_below=ref.time)
         if at.space == Space.UPLOAD:
             self._purge_parts(at, ref, is_tombstone=not is_row)
-        mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
+        ended = self.buckets.incarnations_named(at.bucket, at.key, until=ref.time) if at.space == Space.BUCKET else ()
         self._trim(at, version, rows, tombstones, ref.time, now_ns)
-        if mentioned:
-            for bucket_id in mentioned - self.buckets.incarnations_named(at.bucket, at.key):
+        if ended:
+            # What a tombstone that is not settled hides may yet come back: only the one that settles ends a bucket.
+            kept = self.buckets.incarnations_named if is_row else self.buckets.incarnations_shown
+            for bucket_id in ended - kept(at.bucket, at.key):
                 self._drop_bucket(bucket_id)
 
     def fence(self, request: FenceRequest, meta: Meta, now_ns: int) -> FenceAnswer:
@@ -150,7 +152,7 @@ class Changes:
         if found is None or not self.rows.is_marked(*found, ref.time):
             return
         at, version = found
-        mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else set()
+        mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else ()
         rows = self.rows.of_version(at, version)
         before = _visible(rows, self.rows.hidden_until(at, version))
         self.rows.clear_mark(at, version, ref.time)
@@ -307,9 +309,12 @@ class Changes:
     def _count(self, at: KeyAt, gone: Counted, come: Counted, objects: int) -> None:
         if at.space != Space.OBJECT or not (gone or come or objects):
             return
-        values = sum(row.kind == Kind.VALUE for row in come) - sum(row.kind == Kind.VALUE for row in gone)
-        size = sum(row.size_bytes for row in come) - sum(row.size_bytes for row in gone)
-        self.buckets.add(at.bucket, Delta(objects, values, len(come) - len(gone) - values, size))
+        versions, size = 0, 0
+        for rows, sign in ((come, 1), (gone, -1)):
+            for row in rows:
+                if row.kind == Kind.VALUE:
+                    versions, size = versions + sign, size + sign * row.size_bytes
+        self.buckets.add(at.bucket, Delta(objects, versions, len(come) - len(gone) - versions, size))
 
     # Helpers.
 

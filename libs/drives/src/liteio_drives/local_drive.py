@@ -44,6 +44,7 @@ from liteio_drives.drive_format import (
     doubt,
     has_index,
     is_doubted,
+    make_data_folders,
     read_format,
     renew_index,
     require_slot,
@@ -338,14 +339,28 @@ def _make_ready(
     """Everything that opening does to the disk, on a thread."""
     try:
         drive = require_slot(path, read_format(path, files), slot)
-        if not has_index(path, files):
-            _log.error("the drive %s lost its index: it gets an empty one and is to be rebuilt", path)
-            renew_index(path, drive, is_authoritative=False, randomness=randomness, vfs=settings.vfs)
-        if is_doubted(path, files):
-            distrust_index(system_folder(path), vfs=settings.vfs)
-            clear_doubt(path, files)
+        make_data_folders(path, files)
+        lock = files.open(os.path.join(system_folder(path), LOCK_NAME), os.O_RDWR | os.O_CREAT)
+        try:
+            files.lock(lock)
+            _mend_index(path, drive, settings, randomness, files)
+        finally:
+            files.close(lock)
     except FormatError as problem:
         raise DriveOffline(f"format.json is damaged: {problem}", path=path) from problem
     except (OSError, apsw.Error) as problem:
         raise DriveOffline(f"the drive can not be opened: {problem}", path=path) from problem
     return drive
+
+
+def _mend_index(
+    path: str, drive: DriveFormat, settings: DriveSettings, randomness: Randomness, files: FileSystem
+) -> None:
+    """Under the drive's lock: another process may be opening it too."""
+    if not has_index(path, files):
+        _log.error("the drive %s lost its index: it gets an empty one and is to be rebuilt", path)
+        renew_index(path, drive, is_authoritative=False, files=files, randomness=randomness, vfs=settings.vfs)
+    if is_doubted(path, files):
+        _log.error("a sync failed when the drive %s was last open: it is to be rebuilt", path)
+        distrust_index(system_folder(path), vfs=settings.vfs)
+        clear_doubt(path, files)

@@ -35,7 +35,7 @@ class Reader:
         self._index: DriveIndex | None = None
         self._look_at = 0.0
 
-    def handle(self, jobs: list[Job], _: Answer) -> None:
+    def handle(self, jobs: list[Job], _: Answer) -> bool:
         try:
             index = self._ready()
             with index.reading():
@@ -47,6 +47,7 @@ class Reader:
             for job in jobs:
                 if job.error is None:
                     job.error = error
+        return False
 
     def end(self) -> None:
         self._close_index()

@@ -18,7 +18,7 @@ from liteio_base.deadline import Deadline
 from liteio_base.limits import BLOCK_BYTES
 from liteio_contracts.storage import ShardFacts, ShardRef
 from liteio_contracts.storage_errors import DriveOffline, ShardCorrupt, ShardMissing, StorageError
-from liteio_drives.drive_threads import Answer, Job, JobThreads
+from liteio_drives.drive_threads import Answer, Handler, Job, JobThreads
 from liteio_drives.files import O_DIRECT, read_all, write_all
 from liteio_drives.health import DriveHealth, SyncFailed
 from liteio_drives.limits import (
@@ -71,10 +71,10 @@ class ShardIO:
         return await self.threads.call(work, deadline or Deadline.after(self._call_seconds, self.clock))
 
 
-def run_data_job(health: DriveHealth) -> Callable[[list[Job], Answer], None]:
+def run_data_job(health: DriveHealth) -> Handler:
     """The data threads' handler: one job, its trouble explained."""
 
-    def handle(jobs: list[Job], _: Answer) -> None:
+    def handle(jobs: list[Job], _: Answer) -> bool:
         for job in jobs:
             try:
                 job.result = job.work(None)
@@ -82,6 +82,7 @@ def run_data_job(health: DriveHealth) -> Callable[[list[Job], Answer], None]:
                 job.error = refusal
             except (OSError, SyncFailed) as problem:
                 job.error = health.explain(problem, "at a shard file")
+        return False
 
     return handle
 

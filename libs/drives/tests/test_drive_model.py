@@ -1,0 +1,220 @@
+"""LocalDrive against MemoryDrive: random schedules of changes, after which both must answer everything the same."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import (
+    NULL_VERSION,
+    SYSTEM_BUCKET,
+    BucketId,
+    Generation,
+    HybridTime,
+    UploadId,
+    VersionId,
+)
+from liteio_contracts.storage import (
+    CasScope,
+    Commit,
+    Entry,
+    FenceRequest,
+    KeyName,
+    KeyQuery,
+    ListMode,
+    ListQuery,
+    RowCommit,
+    StorageAPI,
+    VersionRef,
+)
+from liteio_contracts.storage_errors import CommitRefused, StorageError
+from liteio_formats.bodies import BucketBody, BucketState, UploadBody, UploadState, encode_body
+from liteio_formats.keys import part_key, upload_key
+from liteio_formats.record import Kind, Record, Space, encode_record
+from liteio_testkit.manual_clock import ManualClock
+from liteio_testkit.memory_drive import MemoryDrive
+from liteio_testkit.seeded_randomness import SeededRandomness
+
+from .drive_bench import format_drive, open_drive
+
+KEYS = (b"a", b"a/b", b"a/c", b"b", b"c/\xff")
+BUCKETS = (BucketId(""), BucketId("0" * 15 + "1" + "0" * 16))
+UPLOADS = (UploadId("ab" * 24), UploadId("cd" * 24))
+STEPS = 60
+
+
+def version_at(created: int, number: int) -> VersionId:
+    return VersionId(f"{created:016x}{number:016x}")
+
+
+class Schedule:
+    """Draws records and calls. Times are small, so that rivals, repetitions and late messages are frequent."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.made: list[Record] = []
+
+    def call(self) -> Callable[[StorageAPI, Deadline], Awaitable[object]]:
+        pick = self.chance.random()
+        if pick < 0.55 or not self.made:
+            return self._commit()
+        record = self.chance.choice(self.made[-12:])
+        ref = VersionRef(KeyName(record.space, record.bucket_id, record.key), record.version_id, record.time)
+        if pick < 0.8:
+            return lambda drive, soon: drive.confirm([ref], deadline=soon)
+        if pick < 0.9:
+            request = FenceRequest(ref, record.base, Generation(""))
+            return lambda drive, soon: drive.fence(request, deadline=soon)
+        return lambda drive, soon: drive.roll_back(ref, deadline=soon)
+
+    def _commit(self) -> Callable[[StorageAPI, Deadline], Awaitable[object]]:
+        chance = self.chance
+        if self.made and chance.random() < 0.2:
+            records = [chance.choice(self.made)]  # a late or repeated message
+        else:
+            records = [self._record() for _ in range(chance.choice((1, 1, 1, 2)))]
+            if len({(record.space, record.bucket_id, record.key) for record in records}) < len(records):
+                records = records[:1]
+        self.made += records
+        scope, is_settling = chance.choice(tuple(CasScope)), chance.random() < 0.7
+        rows = tuple(
+            RowCommit(
+                encode_record(record),
+                scope=scope,
+                base=HybridTime(record.time if is_settling else record.base),
+                payload=b"p%d" % record.time if record.is_inline else None,
+                payload_hash=b"h" * 32,
+            )
+            for record in records
+        )
+        bucket_number = None if is_settling else chance.randrange(4)
+        commit = Commit(
+            rows,
+            bucket_number=bucket_number,
+            lifts_fences=chance.random() < 0.1,
+            events=(b"e",) if chance.random() < 0.2 else (),
+        )
+        return lambda drive, soon: drive.commit(commit, deadline=soon)
+
+    def _record(self) -> Record:
+        chance = self.chance
+        time = len(self.made) // 2 + chance.randrange(1, 6)
+        space = chance.choice((Space.OBJECT,) * 7 + (Space.UPLOAD, Space.PART, Space.BUCKET))
+        kind = chance.choice((Kind.VALUE,) * 5 + (Kind.DELETE_MARKER,) * 2 + (Kind.TOMBSTONE,) * 3)
+        fields: dict[str, Any] = {"bucket_id": chance.choice(BUCKETS), "key": chance.choice(KEYS), "body": b""}
+        created, version = time, NULL_VERSION
+        if space is Space.OBJECT:
+            if chance.random() < 0.6:
+                # Old versions too, so that metadata changes and tombstones of what is there are drawn.
+                created = max(1, time - chance.choice((0, 0, 1, 2, 4)))
+                version = version_at(created, chance.randrange(2))
+                if chance.random() < 0.1:
+                    created = max(1, created - 1)  # an id that does not carry the creation
+        else:
+            kind = Kind.VALUE if kind is Kind.DELETE_MARKER else kind
+            fields |= self._special(space, time)
+        return Record(
+            space=space,
+            kind=kind,
+            version_id=version,
+            created=HybridTime(created),
+            time=HybridTime(time),
+            base=HybridTime(max(0, time - chance.randrange(1, 4))),
+            generations=(),
+            size_bytes=chance.randrange(1, 100),
+            is_inline=kind is Kind.VALUE,
+            tags=str(chance.randrange(3)),
+            **fields,
+        )
+
+    def _special(self, space: Space, time: int) -> dict[str, Any]:
+        chance = self.chance
+        upload_id = chance.choice(UPLOADS)
+        if space is Space.PART:
+            return {"key": part_key(upload_id, chance.randrange(1, 4))}
+        if space is Space.UPLOAD:
+            state = chance.choice(tuple(UploadState))
+            body = encode_body(UploadBody(upload_id=upload_id, state=state, initiated_ns=1))
+            return {"key": upload_key(b"a", upload_id), "body": body}
+        standing = chance.choice((BucketState.OPEN, BucketState.OPEN, BucketState.CLOSING))
+        body = encode_body(BucketBody(bucket_id=BUCKETS[1], number=time, state=standing, created_ns=1))
+        return {"bucket_id": SYSTEM_BUCKET, "key": b"bucket", "body": body}
+
+
+async def outcome(call: Awaitable[object]) -> object:
+    try:
+        return await call
+    except CommitRefused:
+        return "refused"  # a commit with several faults may be refused for any of them
+    except StorageError as error:
+        return error.code
+
+
+def plain(entry: Entry | None) -> object:
+    return entry and (entry.version_id, entry.created, entry.time, entry.kind, entry.is_settled, entry.digest)
+
+
+async def everything(drive: StorageAPI, soon: Deadline) -> dict[str, object]:
+    """All that a drive can be asked, as values that compare."""
+    said: dict[str, object] = {}
+    names = list(await drive.walk(None, 10_000, deadline=soon))
+    said["walk"] = names
+    for name in names:
+        head = await drive.read_key(KeyQuery(name, wants_payload=True), deadline=soon)
+        said[f"head {name}"] = (head.head_time, sorted(map(str, map(plain, head.entries))))
+        said[f"payloads {name}"] = [entry.payload for entry in head.entries if not entry.is_tombstone]
+        for below in (3, 9, 15):
+            lower = await drive.read_key(KeyQuery(name, below=HybridTime(below)), deadline=soon)
+            said[f"below {below} {name}"] = sorted(map(str, map(plain, lower.entries)))
+        versions = tuple(sorted(await drive.key_versions(name, deadline=soon)))
+        said[f"versions {name}"] = versions
+        whole = await drive.read_key(KeyQuery(name, versions), deadline=soon)
+        said[f"registers {name}"] = (
+            whole.head_time,
+            sorted(map(str, map(plain, whole.entries))),
+            sorted((fence.version_id, fence.time) for fence in whole.fences),
+        )
+    for bucket_id in BUCKETS:
+        said[f"usage {bucket_id}"] = await drive.bucket_usage(bucket_id, deadline=soon)
+        for mode in ListMode:
+            for limit, delimiter in ((1000, b""), (2, b""), (1000, b"/")):
+                query = ListQuery(space=Space.OBJECT, bucket_id=bucket_id, mode=mode, limit=limit, delimiter=delimiter)
+                page = await drive.list_page(query, deadline=soon)
+                said[f"list {bucket_id} {mode} {limit} {delimiter!r}"] = (
+                    [
+                        # Which certain key stands for a prefix is the drive's own choice.
+                        (item.key, item.is_prefix, item.is_prefix or (plain(item.entry), item.is_ambiguous))
+                        for item in page.items
+                    ],
+                    page.is_truncated,
+                )
+    refs = await drive.unsettled(2**62, 10_000, deadline=soon)
+    said["unsettled"] = sorted(refs, key=lambda ref: (ref.name, ref.version_id, ref.time))
+    said["outbox"] = [row.payload for row in await drive.outbox(2**62, 10_000, deadline=soon)]
+    return said
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_both_drives_answer_the_same_after_any_schedule(tmp_path: Path, seed: int) -> None:
+    clock = ManualClock()
+    soon = Deadline.after(3600, clock)
+    format_drive(tmp_path)
+    local, memory = await open_drive(tmp_path, clock=clock), MemoryDrive(0, clock, SeededRandomness(1))
+    schedule = Schedule(seed)
+    try:
+        for step in range(STEPS):
+            call = schedule.call()
+            ours, theirs = await asyncio.gather(outcome(call(local, soon)), outcome(call(memory, soon)))
+            assert ours == theirs, f"seed {seed}, step {step}: {schedule.made[-1]}"
+            if step % 10 == 9:
+                expected = await everything(memory, soon)
+                found = await everything(local, soon)
+                for asked, answer in expected.items():
+                    assert found.get(asked) == answer, f"seed {seed}, step {step}: {asked}"
+                assert found.keys() == expected.keys()
+    finally:
+        await local.close()
