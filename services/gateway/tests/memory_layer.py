@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
+from msgspec.structs import replace as changed
+
 from liteio_base.byte_span import ByteSpan
 from liteio_base.clock import Clock, SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
@@ -173,7 +175,7 @@ class MemoryLayer:
         versioning = bucket.info.versioning
         is_enabled = versioning is Versioning.ENABLED
         version_id = new_version_id(self._now(), self.randomness) if is_enabled else NULL_VERSION
-        info = replace(
+        info = changed(
             info,
             version_id=version_id,
             modified_ns=self._now(),
@@ -190,7 +192,7 @@ class MemoryLayer:
     def _mark_latest(versions: list[_Version]) -> None:
         for index, version in enumerate(versions):
             if version.info.is_latest != (index == 0):
-                version.info = replace(version.info, is_latest=index == 0)
+                version.info = changed(version.info, is_latest=index == 0)
 
     # --- buckets ------------------------------------------------------------------------------------------------------
 
@@ -230,7 +232,7 @@ class MemoryLayer:
         )
         if change.versioning is not None:
             for version in [version for versions in bucket.keys.values() for version in versions]:
-                version.info = replace(version.info, is_versioned=True)
+                version.info = changed(version.info, is_versioned=True)
         return bucket.info
 
     async def delete_bucket(self, name: str, *, deadline: Deadline) -> None:
@@ -305,7 +307,7 @@ class MemoryLayer:
         bucket = self._bucket(request.target.bucket)
         self._check(bucket, request.target.key, request.target.condition)
         info = self._new_info(request.target, source.info.size_bytes, source.info.etag, source.info.checksum)
-        return self._store(bucket, replace(info, parts=source.info.parts), source.content)
+        return self._store(bucket, changed(info, parts=source.info.parts), source.content)
 
     async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
         self._enter("delete")
@@ -317,7 +319,7 @@ class MemoryLayer:
         if bucket.info.versioning is Versioning.NEVER:
             bucket.keys.pop(request.key, None)
             return DeleteResult(is_delete_marker=False, version_id=None)
-        marker = replace(
+        marker = changed(
             self._new_info(PutObject(request.bucket, request.key), 0, ""),
             is_delete_marker=True,
         )
@@ -338,7 +340,7 @@ class MemoryLayer:
     async def set_tags(self, request: SetTags, *, deadline: Deadline) -> ObjectInfo:
         self._enter("set_tags")
         version = self._find(self._bucket(request.bucket), request.key, request.version_id)
-        version.info = replace(version.info, tags=request.tags)
+        version.info = changed(version.info, tags=request.tags)
         return version.info
 
     # --- multipart ----------------------------------------------------------------------------------------------------
@@ -394,7 +396,7 @@ class MemoryLayer:
         self._check(bucket, request.upload.key, request.condition)
         content = b"".join(content for _, content in chosen)
         target = PutObject(request.upload.bucket, request.upload.key, upload.info.metadata, upload.info.tags)
-        info = replace(self._new_info(target, len(content), facts.etag, facts.checksum), parts=tuple(infos))
+        info = changed(self._new_info(target, len(content), facts.etag, facts.checksum), parts=tuple(infos))
         del bucket.uploads[request.upload.upload_id]
         bucket.completed[request.upload.upload_id] = self._store(bucket, info, content)
         return bucket.completed[request.upload.upload_id]

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from liteio_base.byte_span import ByteSpan
 from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId, UploadId, VersionId
@@ -63,8 +65,7 @@ class PartInfo:
     modified_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(msgspec.Struct, frozen=True):
     """One version of an object, or a delete marker. `parts` is empty unless the object came from a multipart upload."""
 
     bucket: str
@@ -75,7 +76,7 @@ class ObjectInfo:
     modified_ns: int
     size_bytes: int
     etag: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
     tags: str = ""
     checksum: StoredChecksum | None = None
     parts: tuple[PartInfo, ...] = ()

@@ -89,8 +89,7 @@ async def list_versions(
     return VersionsPage(tuple(rows), _prefixes(found), is_truncated, found[-1].key if found else b"", last_row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True, gc=False):
     """A decided item: a record, or a common prefix."""
 
     key: bytes
@@ -101,8 +100,7 @@ def _prefixes(found: Iterable[_Item]) -> tuple[bytes, ...]:
     return tuple(item.key for item in found if item.record is None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Met:
+class _Met(msgspec.Struct, frozen=True, gc=False):
     """What stands at one position: one candidate, or a prefix's candidates in several sets."""
 
     position: Position

@@ -65,8 +65,7 @@ def behind(query: ListQuery, item: ListItem) -> ListQuery | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """One item that some asked drive shows. `entry`: what it surely is, None when that is to be decided."""
 
     position: Position

@@ -61,8 +61,7 @@ class ListContext:
             return await self.resolver.resolve_versions(name, version_ids, deadline=self.deadline)
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCandidate:
+class FoundCandidate(msgspec.Struct, frozen=True, gc=False):
     """A candidate, and the record when it was decided on the way."""
 
     candidate: Candidate
