@@ -57,6 +57,23 @@ def wait_settled(paths: Sequence[Path], parity: int, seconds: float) -> None:
         time.sleep(1)
 
 
+def wait_authoritative(paths: Sequence[Path], parity: int, seconds: float) -> None:
+    """Until every drive counts again, that is, is rebuilt. Raises AssertionError after so long."""
+    end = time.monotonic() + seconds
+    while unreliable := asyncio.run(_unreliable(paths, parity)):
+        assert time.monotonic() < end, f"not rebuilt after {seconds} s: {unreliable}"
+        time.sleep(1)
+
+
+async def _unreliable(paths: Sequence[Path], parity: int) -> list[int]:
+    opened = await _open(paths, parity)
+    try:
+        statuses = [await drive.status(deadline=_deadline()) for drive in opened.as_storage]
+        return [status.slot for status in statuses if not status.is_authoritative]
+    finally:
+        await opened.close()
+
+
 async def _open(paths: Sequence[Path], parity: int) -> OpenedDrives:
     settings = DriveSettings(orphan_grace_seconds=0, unlink_delay_seconds=0)
     clock, randomness = SystemClock(), SystemRandomness()

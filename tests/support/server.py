@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -122,15 +122,18 @@ class Server:
             time.sleep(0.05)
 
     def is_ready(self) -> bool:
-        try:
-            connection = self.connect(timeout_seconds=5)
+        return self.probe("/health/ready") == 200
+
+    def probe(self, path: str) -> int:
+        """The status of a health probe, 0 without an answer."""
+        with closing(self.connect(timeout_seconds=5)) as connection:
             try:
-                connection.request("GET", "/health/ready")
-                return connection.getresponse().status == 200
-            finally:
-                connection.close()
-        except (OSError, http.client.HTTPException):
-            return False
+                connection.request("GET", path)
+                with connection.getresponse() as response:
+                    response.read()
+                    return response.status
+            except (OSError, http.client.HTTPException):
+                return 0
 
     def connect(self, *, timeout_seconds: float = 30) -> http.client.HTTPConnection:
         if self.tls is None:
@@ -191,7 +194,7 @@ class Server:
             lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        telling = [line for line in lines if '"event":"request"' not in line or '"status":5' in line]
+        telling = [line for line in lines if not _is_routine(line)]
         return "\n".join(line[:1000] for line in telling[-last_lines:])
 
 
@@ -203,6 +206,11 @@ def kind_of(process: ProcessFacts) -> str:
     if "nats-server" in process.command:
         return "nats"
     return "supervisor" if " server " in process.command else "other"
+
+
+def _is_routine(line: str) -> bool:
+    """A request that was answered, or a probe that was told to wait."""
+    return '"event":"request"' in line and ('"status":5' not in line or '"HealthProbe"' in line)
 
 
 @contextmanager
