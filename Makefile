@@ -19,10 +19,16 @@ run: setup ## Start a store on this machine: 4 drive folders under .data/, S3 on
 	@exec $(BIN)/liteio server --drives '.data/d{1...4}' $(ARGS)
 
 ##@ Prove it
-.PHONY: check test
+.PHONY: check test clients chaos proof
 check: fmt-check lint types imports ## All static checks, precisely what CI runs
 test: setup ## Run the tests (ARGS='-k name' passes on to pytest)
 	@$(BIN)/pytest $(T) $(ARGS)
+clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all: every one that there is)
+	@$(BIN)/pytest tests/clients -rs $(ARGS)
+chaos: setup ## Kill processes, cut power, lose drives (LITEIO_SEED=n repeats the operations of a run)
+	@$(BIN)/pytest tests/chaos -rsx $(ARGS)
+proof: setup ## The full numbers: all clients, 50 rounds of kills, 50 power cuts; writes docs/s3-compatibility.md
+	@LITEIO_PROOF=1 $(BIN)/pytest tests/clients tests/chaos -rsx $(ARGS)
 
 ##@ One check at a time
 .PHONY: fmt fmt-check lint types imports
