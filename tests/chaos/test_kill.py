@@ -12,7 +12,7 @@ from tests.support.processes import kill
 from tests.support.server import Server, running_server
 
 ROUNDS: Final = 50 if IS_PROOF else 10
-ACKNOWLEDGED: Final = 10_000 if IS_PROOF else 1_000
+ACKNOWLEDGED: Final = 10_000 if IS_PROOF else 600
 ROUND_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 60.0
 # What is killed, round by round: each kind alone, and more than one at once. "everything" comes most often: it is what
