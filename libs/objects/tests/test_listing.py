@@ -83,7 +83,8 @@ class Store:
             )
             for index in range(self.set_count)
         ]
-        self.resolver = Resolver(KeyReader(Settler(Confirmer(clock, OwnedTasks()))), self.set_of)
+        tasks = OwnedTasks()
+        self.resolver = Resolver(KeyReader(Settler(Confirmer(clock, tasks)), tasks), self.set_of)
 
     @property
     def deadline(self) -> Deadline:

@@ -51,7 +51,7 @@ class Engine:
         shard_io = ShardIO(clock, tasks)
         confirmer = Confirmer(clock, tasks)
         settler = Settler(confirmer)
-        reader = KeyReader(settler)
+        reader = KeyReader(settler, tasks)
         committer = Committer(reader, confirmer, HybridClock(clock, randomness), randomness, tasks, on_incomplete)
         resolver = Resolver(reader, store_map.set_of)
         return cls(

@@ -13,13 +13,18 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
-from liteio_formats.record import Kind, Record, decode_record
+from liteio_formats.record import Kind, Record, RecordError, decode_record
 from liteio_objects.drive_set import Answers, DriveSet, ask_until, errors, values
-from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative
+from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative, is_witnessed
 from liteio_objects.registers import HEDGE_SECONDS, Registers, quorum_lost, read_registers
 from liteio_objects.settling import Settler, payload_shards, undecided
 from liteio_objects.shard_reading import PayloadShard
+from liteio_objects.tasks import OwnedTasks
 
+# A read is answered, with 503 if need be, well within ten seconds, whatever time its caller has.
+READ_SECONDS: Final = 8.0
+# A write waits this long for every drive's answer before W are enough, so that a healthy store writes N of N.
+GRACE_SECONDS: Final = 1.0
 _NEVER_REACHED: Final = HybridTime(2**63 - 1)
 _EXHAUSTED: Final = HybridTime(-1)
 # One round goes one version down on every drive that lags; a key needs many only when as many versions of it were
@@ -49,8 +54,8 @@ class WriteBasis:
 class KeyReader:
     """Reads keys of any space from their set."""
 
-    def __init__(self, settler: Settler) -> None:
-        self._settler = settler
+    def __init__(self, settler: Settler, tasks: OwnedTasks) -> None:
+        self._settler, self._tasks = settler, tasks
 
     async def latest(
         self,
@@ -63,16 +68,17 @@ class KeyReader:
     ) -> Found:
         """The newest version that is there: a value or a delete marker. Raises ReadQuorumLost when that can not be
         told."""
-        code = drive_set.code
+        code, deadline = drive_set.code, deadline.sooner(READ_SECONDS)
         query = KeyQuery(name, wants_payload=wants_payload)
         slots = drive_set.quick_slots(order)
         first, rest = slots[: max(code.k, code.read_quorum)], slots[max(code.k, code.read_quorum) :]
         heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
-        found = agreed(values(heads), drive_set) if len(values(heads)) == len(first) else None
+        known = values(heads)
+        found = agreed(known, drive_set) if len(known) == len(first) else None
         if found is not None:
             return found
-        missing = [slot for slot in first if isinstance(heads.get(slot), StorageError)]
-        heads |= await self._ask_heads(drive_set, [*rest, *missing], query, deadline=deadline)
+        missing = [slot for slot in first if slot not in known]
+        heads |= await self._ask_heads(drive_set, [*rest, *missing], query, known, deadline=deadline)
         return await self._weigh_heads(drive_set, name, heads, wants_payload=wants_payload, deadline=deadline)
 
     async def version(
@@ -85,8 +91,9 @@ class KeyReader:
         deadline: Deadline,
     ) -> Found:
         """The record of exactly this version id, None when it was removed or never was."""
-        registers = await read_registers(drive_set, name, (version_id,), wants_payload=wants_payload, deadline=deadline)
-        decision = await self._settled_enough(drive_set, name, registers, version_id, deadline=deadline)
+        deadline = deadline.sooner(READ_SECONDS)
+        registers = await self.registers(drive_set, name, (version_id,), wants_payload=wants_payload, deadline=deadline)
+        decision = await self.settled_enough(drive_set, name, registers, version_id, deadline=deadline)
         weighed = decision.weighed if decision.verdict is Verdict.HOLDS else None
         decided_time = weighed.entry.time if weighed is not None else NO_TIME
         if weighed is None or decision.live is None:
@@ -107,8 +114,8 @@ class KeyReader:
 
         `version_id`: the register that the write will change, when it is not a new version.
         """
-        query = KeyQuery(name)
-        heads = await self._ask_heads(drive_set, drive_set.slots, query, deadline=deadline)
+        query, deadline = KeyQuery(name), deadline.sooner(READ_SECONDS)
+        heads = await self._ask_heads(drive_set, drive_set.slots, query, deadline=deadline, grace_seconds=GRACE_SECONDS)
         answers = dict(values(heads))
         newest = newest_time(answers.values())
         if version_id is not None and not _head_shows(answers.values(), version_id):
@@ -127,17 +134,21 @@ class KeyReader:
         drive_set: DriveSet,
         slots: Iterable[int],
         query: KeyQuery,
+        known: Mapping[int, KeyAnswer] | None = None,
         *,
         deadline: Deadline,
         patience_seconds: float | None = None,
+        grace_seconds: float = 0.0,
     ) -> Answers[KeyAnswer]:
+        """Ask until these drives and those of `known` are enough for the read rule, or `patience_seconds` are over."""
         return await ask_until(
             drive_set,
             slots,
             lambda drive: drive.read_key(query, deadline=deadline),
-            _enough(drive_set),
+            _enough(drive_set, known or {}),
             deadline=deadline if patience_seconds is None else deadline.sooner(patience_seconds),
-            grace_seconds=1.0,
+            grace_seconds=grace_seconds,
+            adopt=self._tasks.adopt,
         )
 
     async def _weigh_heads(
@@ -161,7 +172,7 @@ class KeyReader:
         descent = _Descent(self, drive_set, name, answers, wants_payload, deadline)
         return await descent.find()
 
-    async def _settled_enough(
+    async def settled_enough(
         self,
         drive_set: DriveSet,
         name: KeyName,
@@ -179,9 +190,33 @@ class KeyReader:
             )
             if len(holders) >= drive_set.code.write_quorum:
                 return Decision(Verdict.HOLDS, decision.weighed)
-        elif decision.verdict in (Verdict.HOLDS, Verdict.EMPTY):
+            # A newer half write may stand in the way on some drives: settled, it does so no more.
+            await self._settler.settle(drive_set, name, version_id, deadline=deadline)
+            registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
+            decision = registers.decisions[version_id]
+        if decision.verdict in (Verdict.HOLDS, Verdict.EMPTY):
             return decision
         raise undecided(drive_set, decision, list(registers.troubles))
+
+    async def registers(
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        version_ids: Iterable[VersionId],
+        *,
+        wants_payload: bool,
+        deadline: Deadline,
+    ) -> Registers:
+        """Whole registers, for a reader: it does not wait long for a drive that others can do without."""
+        return await read_registers(
+            drive_set,
+            name,
+            version_ids,
+            wants_payload=wants_payload,
+            deadline=deadline,
+            grace_seconds=HEDGE_SECONDS,
+            adopt=self._tasks.adopt,
+        )
 
 
 class _Descent:
@@ -204,15 +239,15 @@ class _Descent:
         self._decided: dict[VersionId, Weighed | None] = {}
         self._payloads: dict[bytes, Mapping[int, PayloadShard]] = {}
         self._decided_time = NO_TIME
-        self._heads = heads
+        self._heads = dict(heads)  # of the drives that were seen down to `_reached`
 
     async def find(self) -> Found:
-        answers = self._heads
+        answers: Mapping[int, KeyAnswer] = self._heads
         for _ in range(_ROUNDS_MAX):
             await self._take(answers)
             newest = max(
                 (weighed for weighed in self._decided.values() if weighed is not None),
-                key=lambda weighed: weighed.entry.created,
+                key=lambda weighed: (weighed.entry.created, weighed.entry.version_id),
                 default=None,
             )
             floor = newest.entry.created if newest is not None else _EXHAUSTED
@@ -223,16 +258,19 @@ class _Descent:
         raise quorum_lost(self._drive_set, len(self._heads), ())
 
     async def _ask_below(self, lagging: Mapping[int, HybridTime]) -> dict[int, KeyAnswer]:
+        witnesses = {slot: head for slot, head in self._heads.items() if slot not in lagging}
         given = await ask_until(
             self._drive_set,
             lagging,
             lambda drive: drive.read_key(KeyQuery(self._name, below=lagging[drive.slot]), deadline=self._deadline),
-            lambda _: False,
+            lambda so_far: is_witnessed((*witnesses.values(), *values(so_far).values()), self._drive_set.code),
             deadline=self._deadline,
+            grace_seconds=GRACE_SECONDS,
         )
         for slot, answer in given.items():
-            if isinstance(answer, StorageError):  # It counts as unknown in every register that it would have shown.
+            if isinstance(answer, StorageError):  # What it holds further down is not known: no witness any more.
                 self._reached[slot] = _EXHAUSTED
+                del self._heads[slot]
         return values(given)
 
     async def _take(self, answers: Mapping[int, KeyAnswer]) -> None:
@@ -247,11 +285,11 @@ class _Descent:
                 self._decided_time = max(self._decided_time, answer.head_time)
         if not fresh:
             return
-        registers = await read_registers(
+        registers = await self._reader.registers(
             self._drive_set, self._name, sorted(fresh), wants_payload=self._wants_payload, deadline=self._deadline
         )
         for version_id in fresh:
-            decision = await self._reader._settled_enough(
+            decision = await self._reader.settled_enough(
                 self._drive_set, self._name, registers, version_id, deadline=self._deadline
             )
             self._decided[version_id] = decision.live
@@ -264,6 +302,11 @@ class _Descent:
                 )
 
     def _found(self, newest: Weighed | None) -> Found:
+        code = self._drive_set.code
+        seen = len(newest.holders & self._heads.keys()) if newest is not None else 0
+        # Something newer that was acknowledged would have been shown by one of N-W+1 whole drives, or of K holders.
+        if seen < code.k and not is_witnessed(self._heads.values(), code):
+            raise quorum_lost(self._drive_set, count_authoritative(self._heads.values()), ())
         if newest is None:
             return Found(None, self._decided_time)
         return Found(newest.record, self._decided_time, self._payloads.get(newest.entry.digest, {}))
@@ -287,7 +330,10 @@ def agreed(answers: Mapping[int, KeyAnswer], drive_set: DriveSet) -> Found | Non
         return None
     if not any(entry.is_settled for entry in newest) and len(newest) < code.write_quorum:
         return None
-    record = decode_record(newest[0].encoded)
+    try:
+        record = decode_record(newest[0].encoded)
+    except RecordError:  # That drive's index is damaged.
+        return None
     if record.parts and len(newest) < code.k:
         return None
     payloads = _payloads_of(answers, record) if newest[0].payload is not None else {}
@@ -316,9 +362,9 @@ def _head_shows(answers: Iterable[KeyAnswer], version_id: VersionId) -> bool:
     return all(not answer.entries or answer.entries[0].version_id == version_id for answer in answers)
 
 
-def _enough(drive_set: DriveSet) -> Callable[[Answers[KeyAnswer]], bool]:
+def _enough(drive_set: DriveSet, known: Mapping[int, KeyAnswer]) -> Callable[[Answers[KeyAnswer]], bool]:
     def is_enough(answers: Answers[KeyAnswer]) -> bool:
-        given = values(answers).values()
-        return len(given) >= drive_set.code.write_quorum and count_authoritative(given) >= drive_set.code.read_quorum
+        given = {**known, **values(answers)}.values()
+        return len(given) >= drive_set.code.write_quorum and is_witnessed(given, drive_set.code)
 
     return is_enough

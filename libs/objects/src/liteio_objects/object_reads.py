@@ -45,7 +45,7 @@ class ObjectReading:
         record = shown(request, found)
         whole = None
         if record.is_inline:
-            more = MorePayloads(place, info, record, deadline)
+            more = MorePayloads(place, record, deadline)
             whole = await open_inline(record, found.payloads, more, alarm=self._alarm(place, record))
         return StoredObject(self, self._engine, request, info, place, record, whole)
 
@@ -99,8 +99,8 @@ class Alarm:
 class MorePayloads:
     """Further inline shards of a record, from all drives, when those at hand are not good enough."""
 
-    def __init__(self, place: Place, info: BucketInfo, record: Record, deadline: Deadline) -> None:
-        self._place, self._info, self._record, self._deadline = place, info, record, deadline
+    def __init__(self, place: Place, record: Record, deadline: Deadline) -> None:
+        self._place, self._record, self._deadline = place, record, deadline
 
     async def __call__(self) -> Mapping[int, PayloadShard]:
         record = self._record

@@ -11,6 +11,7 @@ from liteio_contracts.object_errors import (
     ConditionalConflict,
     NotLinkable,
     ObjectMissing,
+    ReadQuorumLost,
 )
 from liteio_contracts.object_layer import (
     Body,
@@ -34,7 +35,7 @@ from liteio_objects.events import event_row
 from liteio_objects.info import object_info, versions_a_write
 from liteio_objects.key_reading import Found
 from liteio_objects.locking import hold, object_lock
-from liteio_objects.object_reads import ObjectReading, shown
+from liteio_objects.object_reads import MorePayloads, ObjectReading, shown
 from liteio_objects.shard_coding import PayloadShard
 from liteio_objects.shard_reading import rebuild_inline
 from liteio_objects.shard_writing import StoredBody, store_body
@@ -289,7 +290,7 @@ class ObjectWriting:
                 scope=CasScope.VERSION,
                 keeps_created=before.created,
                 check=must_be_unchanged,
-                payloads=await self._all_payloads(place, name, before, found, deadline),
+                payloads=await self._all_payloads(place, before, found, deadline),
                 bucket_number=info.number,
                 reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             )
@@ -297,10 +298,17 @@ class ObjectWriting:
         return object_info(info, record, is_latest=request.version_id is None)
 
     async def _all_payloads(
-        self, place: Place, name: KeyName, record: Record, found: Found, deadline: Deadline
+        self, place: Place, record: Record, found: Found, deadline: Deadline
     ) -> dict[int, PayloadShard]:
-        """An inline object's shard for every drive: the new row carries its own copy."""
+        """An inline object's shard for every drive: the new row carries its own copy. Raises ReadQuorumLost: a row
+        without its bytes would lose them, since it replaces the one that has them."""
         if not record.is_inline:
             return {}
-        every_index = frozenset(range(record.k + record.m))
-        return dict(rebuild_inline(place.drive_set.code, record, found.payloads, every_index))
+        code, every_index = place.drive_set.code, frozenset(range(record.k + record.m))
+        rebuilt = rebuild_inline(code, record, found.payloads, every_index)
+        if not rebuilt:
+            more = await MorePayloads(place, record, deadline)()
+            rebuilt = rebuild_inline(code, record, {**found.payloads, **more}, every_index)
+        if not rebuilt:
+            raise ReadQuorumLost("too few good shards of the object", needed=record.k, got=0)
+        return rebuilt

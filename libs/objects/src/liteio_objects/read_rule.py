@@ -148,7 +148,7 @@ def decide(views: Views, code: CodeParams) -> Decision:
         if weighed.standing in (Standing.DEAD, Standing.SKIPPED):
             continue
         return Decision(_verdict(weighed, views, code), weighed)
-    if count_authoritative(views.values()) >= code.read_quorum:
+    if is_witnessed(views.values(), code):
         return Decision(Verdict.EMPTY)
     return Decision(Verdict.UNKNOWN)
 
@@ -157,7 +157,9 @@ def _verdict(weighed: Weighed, views: Views, code: CodeParams) -> Verdict:
     if weighed.standing is Standing.COMMITTED:
         return Verdict.HOLDS
     if weighed.standing is Standing.FORWARD:
-        if weighed.is_settled:  # R5: held by K or more and settled somewhere: it is served at once
+        # R5: held by K or more and settled somewhere: it is served at once. K holders meet every write quorum. Fewer,
+        # of a record that needs no shards, may all have missed a newer one: then N-W+1 drives must vouch for that.
+        if weighed.is_settled and (len(weighed.holders) >= code.k or is_witnessed(views.values(), code)):
             return Verdict.HOLDS
         if len(views) >= code.write_quorum:
             return Verdict.RECOMMIT
@@ -166,3 +168,8 @@ def _verdict(weighed: Weighed, views: Views, code: CodeParams) -> Verdict:
 
 def count_authoritative(views: Iterable[View] | Iterable[KeyAnswer]) -> int:
     return sum(1 for view in views if view.is_authoritative)
+
+
+def is_witnessed(views: Iterable[View] | Iterable[KeyAnswer], code: CodeParams) -> bool:
+    """Whether one of these drives would show whatever was acknowledged: N-W+1 of them are whole."""
+    return count_authoritative(views) >= code.read_quorum

@@ -1,6 +1,7 @@
 """Reading the registers of a key from every drive that answers, and deciding them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,8 +9,9 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import VersionId
 from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery
-from liteio_contracts.storage_errors import StorageError
-from liteio_objects.drive_set import DriveSet, ask_until, errors, values
+from liteio_contracts.storage_errors import RecordCorrupt, StorageError
+from liteio_formats.record import RecordError, decode_record
+from liteio_objects.drive_set import Answers, DriveSet, ask_until, errors, values
 from liteio_objects.read_rule import Decision, Standing, View, decide, view_of
 
 # A read that meets a version being trimmed starts again (R4). Trimming is one transaction a drive; more than a few
@@ -36,9 +38,13 @@ async def read_registers(
     *,
     wants_payload: bool = False,
     deadline: Deadline,
+    grace_seconds: float = 1.0,
+    adopt: "Callable[[asyncio.Task[KeyAnswer]], None] | None" = None,
 ) -> Registers:
-    """Ask every drive for these registers and decide each by the read rule, reading again while one is
-    being trimmed."""
+    """Ask every drive for these registers and decide each by the read rule, reading again while one is being trimmed.
+
+    `grace_seconds`: how long the rest is waited for when W have answered; what is still under way then is `adopt`ed.
+    """
     query = KeyQuery(name, tuple(version_ids), wants_payload=wants_payload)
     for attempt in range(RETRIES_MAX):
         answers = await ask_until(
@@ -47,8 +53,10 @@ async def read_registers(
             lambda drive: drive.read_key(query, deadline=deadline),
             lambda so_far: len(values(so_far)) >= drive_set.code.write_quorum,
             deadline=deadline,
-            grace_seconds=1.0,
+            grace_seconds=grace_seconds,
+            adopt=adopt,
         )
+        _set_damaged_aside(answers)
         given = values(answers)
         views = {
             version_id: {slot: view_of(answer, version_id) for slot, answer in given.items()}
@@ -59,6 +67,20 @@ async def read_registers(
             break
         await deadline.clock.sleep(RETRY_SECONDS * (attempt + 1))
     return Registers(given, views, decisions, errors(answers))
+
+
+def _set_damaged_aside(answers: Answers[KeyAnswer]) -> None:
+    """A drive that shows a record which can not be read has a damaged index: that is its failure, not an answer."""
+    readable: set[bytes] = set()  # The drives mostly hold the same bytes: each are looked at once.
+    for slot, answer in values(answers).items():
+        for entry in answer.entries:
+            try:
+                if entry.encoded not in readable:
+                    decode_record(entry.encoded)
+                    readable.add(entry.encoded)
+            except RecordError as problem:
+                answers[slot] = RecordCorrupt(str(problem), slot=slot)
+                break
 
 
 def is_being_trimmed(decision: Decision) -> bool:

@@ -14,9 +14,10 @@ from liteio_base.ids import VersionId
 from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery, ListPage, ListQuery
 from liteio_contracts.storage_errors import StorageError
-from liteio_formats.record import Record, decode_record
+from liteio_formats.record import Record
 from liteio_objects.asking import ask_some
 from liteio_objects.drive_set import Answers, DriveSet, ask, errors, values
+from liteio_objects.key_reading import READ_SECONDS
 from liteio_objects.page_merge import (
     Candidate,
     MergedPage,
@@ -102,26 +103,29 @@ class SetListing:
         self._query = None if merged.last is None else behind(query, merged.last)
 
     async def _ask(self, query: ListQuery, failed: set[int]) -> dict[int, ListPage]:
-        needed = self.drive_set.code.read_quorum
+        needed, deadline = self.drive_set.code.read_quorum, self._deadline()
         slots = [slot for slot in self.drive_set.quick_slots(self._order) if slot not in failed]
         answers = await ask_some(
             self.drive_set,
             slots,
-            lambda drive: drive.list_page(query, deadline=self._context.deadline),
+            lambda drive: drive.list_page(query, deadline=deadline),
             _is_witness,
             needed,
-            deadline=self._context.deadline,
+            deadline=deadline,
         )
         pages = {slot: page for slot, page in values(answers).items() if _is_witness(page)}
         if len(pages) < needed:
             raise ReadQuorumLost(needed=needed, got=len(pages), causes=errors(answers))
         return pages
 
+    def _deadline(self) -> Deadline:
+        return self._context.deadline.sooner(READ_SECONDS)
+
     # --- rows under unsettled tombstones ------------------------------------------------------------------------------
 
     async def _read_veiled(
         self, query: ListQuery, pages: Mapping[int, ListPage], merged: MergedPage
-    ) -> Answers[list[KeyAnswer]]:
+    ) -> Answers[list[tuple[bytes, KeyAnswer]]]:
         """Ask each drive that veils keys for their unsettled tombstones. It must be that very drive: only it may be the
         one of those asked that holds a committed row which it does not show."""
         keys = {slot: set(found) for slot, found in merged.veiled.items()}
@@ -131,24 +135,25 @@ class SetListing:
         if not keys:
             return {}
 
-        async def read(slot: int) -> list[KeyAnswer]:
+        async def read(slot: int) -> list[tuple[bytes, KeyAnswer]]:
             drive, found = self.drive_set.drives[slot], []
             for key in sorted(keys[slot]):
                 name = KeyName(query.space, query.bucket_id, key)
-                found.append(await drive.read_key(KeyQuery(name), deadline=self._context.deadline))
+                found.append((key, await drive.read_key(KeyQuery(name), deadline=self._deadline())))
             return found
 
         answers = await asyncio.gather(*(ask(read(slot)) for slot in keys))
         return dict(zip(keys, answers, strict=True))
 
     async def _unveiled(
-        self, query: ListQuery, merged: MergedPage, answers: Mapping[int, list[KeyAnswer]]
+        self, query: ListQuery, merged: MergedPage, answers: Mapping[int, list[tuple[bytes, KeyAnswer]]]
     ) -> list[FoundCandidate]:
         """The candidates, with those decided by the read rule whose version has an unsettled tombstone somewhere."""
         versions: dict[bytes, set[VersionId]] = {}
-        for entry in (entry for found in answers.values() for answer in found for entry in answer.entries):
-            if entry.is_tombstone:
-                versions.setdefault(decode_record(entry.encoded).key, set()).add(entry.version_id)
+        for key, answer in (each for found in answers.values() for each in found):
+            for entry in answer.entries:
+                if entry.is_tombstone:
+                    versions.setdefault(key, set()).add(entry.version_id)
         if not versions:
             return [FoundCandidate(candidate) for candidate in merged.candidates]
         decided = await asyncio.gather(
