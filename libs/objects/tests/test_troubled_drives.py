@@ -9,14 +9,32 @@ import pytest
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
-from liteio_base.ids import NULL_VERSION, VersionId
-from liteio_contracts.object_errors import ObjectMissing, ReadQuorumLost
+from liteio_base.ids import NULL_VERSION, SYSTEM_BUCKET, VersionId
+from liteio_contracts.object_errors import (
+    BucketMissing,
+    BucketNotEmpty,
+    ObjectMissing,
+    ReadQuorumLost,
+    UploadMissing,
+    WriteQuorumLost,
+)
 from liteio_contracts.object_layer import (
+    BodyFacts,
+    BucketInfo,
+    CompleteUpload,
+    CreateBucket,
+    CreateUpload,
     DeleteObject,
+    NamedPart,
+    PutObject,
+    PutPart,
     ReadObject,
     SetTags,
+    UploadName,
+    WriteCondition,
 )
 from liteio_contracts.storage import KeyAnswer, KeyName
+from liteio_contracts.storage_errors import StaleBucket
 from liteio_erasure.code import CodeParams
 from liteio_formats.record import Space
 from liteio_objects import key_reading
@@ -25,11 +43,12 @@ from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
 from liteio_testkit.fault_plan import Fault
 from liteio_testkit.faulty_drive import FaultyDrive
+from liteio_testkit.held_key import HeldKey
 from liteio_testkit.intercepted_drive import Answer, Call, InterceptedDrive
 from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
-from liteio_testkit.store_bench import DEPLOYMENT, StoreBench
+from liteio_testkit.store_bench import DEPLOYMENT, PlainBody, StoreBench
 
 
 class FaultyBench(StoreBench):
@@ -167,3 +186,160 @@ async def test_a_damaged_record_counts_as_its_drives_failure(slot: int) -> None:
     await bench.store.delete(DeleteObject("photos", "a"), deadline=bench.deadline)
     with pytest.raises(ObjectMissing):
         await bench.get("a")
+
+
+# --- half done writes -------------------------------------------------------------------------------------------------
+
+
+async def half_put(bench: FaultyBench, key: str, content: bytes, reaches: set[int]) -> None:
+    """A PUT whose commit reaches only these drives, and whose client gets no answer."""
+    for slot, drive in enumerate(bench.faulty):
+        if slot not in reaches:
+            drive.script.add(Fault.TIMEOUT_BEFORE, "commit")
+    with pytest.raises(WriteQuorumLost):
+        await bench.put(key, content)
+
+
+async def test_a_newer_half_write_does_not_keep_an_older_one_from_being_recommitted() -> None:
+    bench = await faulty_bench()
+    await half_put(bench, "a", b"first", {0, 1})
+    await half_put(bench, "a", b"second", {3})
+    bench.faulty[2].set_offline()
+    assert await bench.get("a") == b"first"
+
+
+async def test_a_key_in_doubt_can_be_deleted() -> None:
+    bench = await faulty_bench()
+    await half_put(bench, "a", b"x", {0})
+    for drive in bench.drives[1:3]:
+        drive.empty()
+    [drive_set] = bench.store.engine.store_map.sets
+    bucket = KeyName(Space.BUCKET, SYSTEM_BUCKET, b"photos")
+    assert (await bench.store.healer.heal_key(drive_set, bucket)).is_whole
+    with pytest.raises(ReadQuorumLost):
+        await bench.get("a")
+    with pytest.raises(ReadQuorumLost):
+        await bench.store.delete(
+            DeleteObject("photos", "a", condition=WriteCondition(if_etag="*")), deadline=bench.deadline
+        )
+    await bench.store.delete(DeleteObject("photos", "a"), deadline=bench.deadline)
+    with pytest.raises(ObjectMissing):
+        await bench.get("a")
+
+
+async def test_a_write_that_a_drive_took_is_in_doubt_though_its_bucket_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = await faulty_bench()
+    for drive in bench.faulty[1:]:
+        drive.inner = RefusingDrive(drive.inner)
+
+    async def gone(name: str, *, deadline: Deadline) -> BucketInfo:
+        raise BucketMissing(name)
+
+    monkeypatch.setattr(bench.store._buckets, "bucket", gone)
+    with pytest.raises(WriteQuorumLost):
+        await bench.put("a", b"x")
+
+
+class RefusingDrive(InterceptedDrive):
+    """Its bucket has a newer configuration."""
+
+    async def intercept(self, operation: str, call: Call[Answer], deadline: Deadline) -> Answer:
+        if operation == "commit":
+            raise StaleBucket(number=2)
+        return await call(deadline)
+
+
+async def test_a_bucket_with_objects_is_not_empty_though_a_drive_missed_them() -> None:
+    bench = await faulty_bench()
+    bench.faulty[0].set_offline()
+    await bench.put("a", b"x")
+    await bench.settle()
+    bench.faulty[0].set_offline(False)
+    with pytest.raises(BucketNotEmpty):
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)
+    await bench.put("b", b"x")
+
+
+async def test_deleting_a_version_of_a_remembered_bucket_asks_for_the_bucket_of_now() -> None:
+    bench = await faulty_bench()
+    other = Store(bench.store.engine.store_map, bench.clock, SeededRandomness("other"), MemoryLocks())
+    await bench.put("warm", b"")
+    await bench.store.delete(DeleteObject("photos", "warm"), deadline=bench.deadline)
+    await bench.settle()
+    await bench.store.bucket("photos", deadline=bench.deadline)
+    await other.delete_bucket("photos", deadline=bench.deadline)
+    await other.create_bucket(CreateBucket("photos", "root"), deadline=bench.deadline)
+    await other.put(PutObject("photos", "a"), PlainBody(b"x"), deadline=bench.deadline)
+    await bench.store.delete(DeleteObject("photos", "a", NULL_VERSION), deadline=bench.deadline)
+    with pytest.raises(ObjectMissing):
+        await other.head(ReadObject("photos", "a"), deadline=bench.deadline)
+    await other.close()
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+async def begin_upload(bench: FaultyBench) -> CompleteUpload:
+    """An upload with one part, ready to be completed."""
+    upload = await bench.store.create_upload(CreateUpload("photos", "a"), deadline=bench.deadline)
+    name = UploadName("photos", "a", upload.upload_id)
+    part = await bench.store.put_part(PutPart(name, 1), PlainBody(b"part" * 1000), deadline=bench.deadline)
+    await bench.settle()
+    return CompleteUpload(name, [NamedPart(1, part.etag)], lambda _, parts: BodyFacts("0123-1"))
+
+
+async def test_an_upload_is_completed_in_time_while_a_drive_hangs() -> None:
+    bench = await faulty_bench()
+    request = await begin_upload(bench)
+    hang(bench.faulty[1])
+    with taking_at_most(5.0):
+        await bench.store.complete_upload(request, deadline=bench.deadline)
+    assert await bench.get("a") == b"part" * 1000
+
+
+async def test_a_repeated_complete_does_not_vouch_for_an_object_that_never_came_to_be() -> None:
+    """The upload's end was rolled forward, its object was not."""
+    bench = await faulty_bench()
+    request = await begin_upload(bench)
+    await bench.store.complete_upload(request, deadline=bench.deadline)
+    await bench.settle()
+    name = await bench.name("a")
+    for drive in bench.drives:
+        drive._state.put(name, HeldKey())
+    with pytest.raises(UploadMissing):
+        await bench.store.complete_upload(request, deadline=bench.deadline)
+
+
+async def test_a_completed_upload_is_remembered_when_its_object_was_deleted() -> None:
+    bench = await faulty_bench()
+    request = await begin_upload(bench)
+    done = await bench.store.complete_upload(request, deadline=bench.deadline)
+    await bench.store.delete(DeleteObject("photos", "a"), deadline=bench.deadline)
+    await bench.settle()
+    assert (await bench.store.complete_upload(request, deadline=bench.deadline)).etag == done.etag
+
+
+async def test_the_end_of_an_upload_is_not_rolled_forward_where_its_object_can_not_be() -> None:
+    """Two of eight drives took the Complete, three can not be asked: K = 4 would be needed for the object's shards."""
+    bench = await faulty_bench(8)
+    request = await begin_upload(bench)
+    for drive in bench.faulty[2:]:
+        drive.script.add(Fault.TIMEOUT_BEFORE, "commit")
+    with pytest.raises(WriteQuorumLost):
+        await bench.store.complete_upload(request, deadline=bench.deadline)
+    for drive in bench.faulty[5:]:
+        drive.set_offline()
+    with pytest.raises(ReadQuorumLost):
+        await bench.store.complete_upload(request, deadline=bench.deadline)
+    for drive in bench.faulty[5:]:
+        drive.set_offline(False)
+    await bench.store.complete_upload(request, deadline=bench.deadline)
+    assert await bench.get("a") == b"part" * 1000
+
+
+async def test_both_records_of_a_complete_are_reported_when_a_drive_missed_them() -> None:
+    bench = await faulty_bench()
+    request = await begin_upload(bench)
+    bench.faulty[3].script.add(Fault.TIMEOUT_BEFORE, "commit")
+    await bench.store.complete_upload(request, deadline=bench.deadline)
+    assert {name.space for _, name in bench.store.repairs._queued} == {Space.OBJECT, Space.UPLOAD}

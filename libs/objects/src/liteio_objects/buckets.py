@@ -20,10 +20,11 @@ from liteio_contracts.object_errors import (
 )
 from liteio_contracts.object_layer import BucketChange, BucketInfo, CreateBucket, UsageInfo
 from liteio_contracts.storage import KeyName, ListMode, ListQuery
+from liteio_contracts.storage_errors import BucketHoldsObjects
 from liteio_formats.bodies import BucketBody, BucketState, decode_bucket_body, encode_body
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.committing import BucketChanged, VersionWrite
-from liteio_objects.drive_set import DriveSet, ask_drives, values
+from liteio_objects.drive_set import DriveSet, ask_most, values
 from liteio_objects.engine import Engine
 from liteio_objects.listing import list_latest, list_versions
 from liteio_objects.locking import bucket_lock, hold
@@ -66,6 +67,12 @@ class BucketStore:
             except BucketChanged:
                 info = await self.bucket(name, deadline=deadline)
         raise OperationTimeout(f"the configuration of bucket {name!r} keeps changing")
+
+    async def must_be_current(self, info: BucketInfo, *, deadline: Deadline) -> None:
+        """For what is answered without a write, which drives would refuse. Raises BucketChanged, BucketMissing."""
+        fresh = await self.bucket(info.name, deadline=deadline)
+        if (fresh.bucket_id, fresh.number) != (info.bucket_id, info.number):
+            raise BucketChanged
 
     def forget(self, name: str) -> None:
         self._cache.pop(name, None)
@@ -123,10 +130,11 @@ class BucketStore:
         is_exact = True
         for drive_set in self._engine.store_map.sets:
             answers = values(
-                await ask_drives(
+                await ask_most(
                     drive_set,
                     drive_set.slots,
                     lambda drive: drive.bucket_usage(info.bucket_id, deadline=deadline),
+                    deadline=deadline,
                 )
             )
             settled = [usage for usage in answers.values() if not usage.unsettled]
@@ -183,11 +191,15 @@ class BucketStore:
             self.forget(name)
             try:
                 await self._write_everywhere(name, closing, deadline=deadline)
-            except ObjectError:
+                is_empty = await self._is_surely_empty(body.bucket_id, deadline=deadline)
+            except ObjectError as trouble:
                 await self._reopen(name, deadline=Deadline.after(REOPEN_SECONDS, deadline.clock))
+                # Drives that missed the objects may have taken it; too few, as those tell that hold them.
+                if any(isinstance(cause, BucketHoldsObjects) for cause in trouble.causes):
+                    raise BucketNotEmpty(name) from trouble
                 raise
-            if not await self._is_surely_empty(body.bucket_id, deadline=deadline):
-                await self._reopen(name, deadline=deadline)
+            if not is_empty:
+                await self._reopen(name, deadline=Deadline.after(REOPEN_SECONDS, deadline.clock))
                 raise BucketNotEmpty(name)
             for drive_set in self._engine.store_map.sets:
                 await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, deadline=deadline)

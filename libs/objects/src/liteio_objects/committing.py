@@ -34,9 +34,9 @@ from liteio_contracts.storage_errors import (
     StorageError,
     Superseded,
 )
-from liteio_formats.record import Record, encode_record
+from liteio_formats.record import Record, decode_record, encode_record
 from liteio_objects.confirming import Confirmer
-from liteio_objects.drive_set import Answers, DriveSet, ask_until, errors, values
+from liteio_objects.drive_set import Answers, DriveSet, ask_most, errors, values
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import Found, KeyReader, WriteBasis
 from liteio_objects.shard_reading import PayloadShard
@@ -48,8 +48,6 @@ _log = logging.getLogger(__name__)
 # this many rounds are spent only when the lock service fails.
 ATTEMPTS_MAX: Final = 8
 RETRY_SECONDS: Final = 0.01
-# A write waits this long for every drive before W are enough, so that a healthy store writes N of N.
-GRACE_SECONDS: Final = 1.0
 
 
 class BucketChanged(Exception):
@@ -115,7 +113,7 @@ class Committer:
             record = self._finished(write, basis, decided, drive_set)
             answers = await self._commit(drive_set, write, record, basis, deadline=deadline)
             if len(values(answers)) >= drive_set.code.write_quorum:
-                self._acknowledged(drive_set, record, answers)
+                self._acknowledged(drive_set, write, record, answers)
                 return record
             self._raise_unless_retriable(drive_set, write, record, answers)
             await deadline.clock.sleep(RETRY_SECONDS * (attempt + 1))
@@ -140,8 +138,9 @@ class Committer:
 
     def _finished(self, write: VersionWrite, basis: WriteBasis, decided: Found | None, drive_set: DriveSet) -> Record:
         """R6: the base of a blind write is the newest time seen, of a conditional one the time it decided on."""
-        time = self._hybrid_clock.after(max(basis.newest_seen, write.not_before))
         base = basis.newest_seen if decided is None else decided.decided_time
+        # What was decided on may have been read after the rest, and be newer.
+        time = self._hybrid_clock.after(max(basis.newest_seen, base, write.not_before))
         version_id = write.version_id if write.version_id is not None else new_version_id(time, self._randomness)
         return msgspec.structs.replace(
             write.draft,
@@ -160,32 +159,37 @@ class Committer:
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
         commits = self._commits(drive_set, write, record, basis, slots)
         answers = await self._send(drive_set, commits, deadline=deadline)
-        stale = {slot for slot, answer in answers.items() if isinstance(answer, StaleBucket)}
-        if stale and values(answers) and write.reload_bucket is not None:
-            # Some drives took it, so it can not be made anew for the newer configuration: the rest get it under that
-            # number.
-            number = await write.reload_bucket()
-            again = {
-                slot: msgspec.structs.replace(commit, bucket_number=number)
-                for slot, commit in commits.items()
-                if slot in stale
-            }
-            answers |= await self._send(drive_set, again, deadline=deadline)
+        if 0 < len(values(answers)) < drive_set.code.write_quorum and write.reload_bucket is not None:
+            answers |= await self._send_again(drive_set, write.reload_bucket, commits, answers, deadline=deadline)
         return answers
+
+    async def _send_again(
+        self,
+        drive_set: DriveSet,
+        reload_bucket: Callable[[], Awaitable[int]],
+        commits: Mapping[int, Commit],
+        answers: Answers[None],
+        *,
+        deadline: Deadline,
+    ) -> Answers[None]:
+        """Some drives took it, so it can not be made anew for a newer configuration: those that know a newer one get it
+        under that number."""
+        stale = [slot for slot, answer in answers.items() if isinstance(answer, StaleBucket)]
+        if not stale:
+            return {}
+        try:
+            number = await reload_bucket()
+        except ObjectError as trouble:  # The bucket may be gone. Some drives took the write: it stays in doubt.
+            _log.debug("a write met a bucket that can not be read again: %s", trouble)
+            return {}
+        again = {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in stale}
+        return await self._send(drive_set, again, deadline=deadline)
 
     async def _send(self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline) -> Answers[None]:
         def send(drive: StorageAPI) -> Coroutine[Any, Any, None]:
             return drive.commit(commits[drive.slot], deadline=deadline)
 
-        return await ask_until(
-            drive_set,
-            commits,
-            send,
-            lambda answers: len(values(answers)) >= drive_set.code.write_quorum,
-            deadline=deadline,
-            grace_seconds=GRACE_SECONDS,
-            adopt=self._tasks.adopt,
-        )
+        return await ask_most(drive_set, commits, send, deadline=deadline, adopt=self._tasks.adopt)
 
     def _commits(
         self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]
@@ -211,13 +215,12 @@ class Committer:
             events_left -= 1
         return commits
 
-    def _acknowledged(self, drive_set: DriveSet, record: Record, answers: Answers[None]) -> None:
+    def _acknowledged(self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]) -> None:
         """R8: the confirm follows; what is not on N drives is reported for repair."""
-        name = KeyName(record.space, record.bucket_id, record.key)
-        ref = VersionRef(name, record.version_id, record.time)
-        self._confirmer.confirm(drive_set, ref)
-        if len(values(answers)) < drive_set.code.width:
-            self._on_incomplete(drive_set, ref)
+        for ref in _refs(write, record):
+            self._confirmer.confirm(drive_set, ref)
+            if len(values(answers)) < drive_set.code.width:
+                self._on_incomplete(drive_set, ref)
 
     def _raise_unless_retriable(
         self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]
@@ -228,11 +231,21 @@ class Committer:
         refusals = [trouble for trouble in troubles if isinstance(trouble, CommitRefused | ShardMissing | DriveFull)]
         got = len(values(answers))
         if got or len(refusals) < len(troubles):
-            self._on_incomplete(drive_set, VersionRef(write.name, record.version_id, record.time))
+            for ref in _refs(write, record):
+                self._on_incomplete(drive_set, ref)
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=got, causes=troubles)
         if any(isinstance(trouble, Superseded) for trouble in refusals):
             return
         raise refusal_error(drive_set, write, refusals)
+
+
+def _refs(write: VersionWrite, record: Record) -> list[VersionRef]:
+    """The record, and those that were committed in the same transactions."""
+    also = [decode_record(row.encoded) for row in write.also(record)] if write.also is not None else []
+    return [
+        VersionRef(KeyName(each.space, each.bucket_id, each.key), each.version_id, each.time)
+        for each in (record, *also)
+    ]
 
 
 def refusal_error(drive_set: DriveSet, write: VersionWrite, refusals: Sequence[StorageError]) -> Exception:

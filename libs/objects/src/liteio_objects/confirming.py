@@ -7,7 +7,7 @@ from typing import Final
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import VersionRef
-from liteio_objects.drive_set import DriveSet, ask_drives
+from liteio_objects.drive_set import DriveSet, ask_most
 from liteio_objects.tasks import OwnedTasks
 
 # Confirms ride with later traffic. Waiting this long lets one call a drive carry the confirms of many writes; until it
@@ -32,8 +32,14 @@ class Confirmer:
             self._tasks.start(self._send_soon(drive_set))
 
     async def confirm_now(self, drive_set: DriveSet, ref: VersionRef, *, deadline: Deadline) -> None:
-        """Confirm one record and wait for the drives. Their trouble is theirs: the sweep repeats it."""
-        await ask_drives(drive_set, drive_set.slots, lambda drive: drive.confirm((ref,), deadline=deadline))
+        """Confirm one record and wait for most drives. Their trouble is theirs: the sweep repeats it."""
+        await ask_most(
+            drive_set,
+            drive_set.slots,
+            lambda drive: drive.confirm((ref,), deadline=deadline),
+            deadline=deadline,
+            adopt=self._tasks.adopt,
+        )
 
     async def _send_soon(self, drive_set: DriveSet) -> None:
         await self._clock.sleep(BATCH_SECONDS)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
@@ -12,6 +12,10 @@ from liteio_contracts.storage_errors import DriveTimeout, StorageError
 from liteio_erasure.code import CodeParams
 
 T = TypeVar("T")
+
+# How long a drive that is not marked slow is waited for when enough others have answered: long enough that a healthy
+# store reads and writes N of N, short enough for a client to bear.
+GRACE_SECONDS: Final = 1.0
 
 Answers = dict[int, T | StorageError]
 """What each drive asked has said, by slot: a value, or its error. A slot that is absent was not asked or has not
@@ -51,6 +55,24 @@ async def ask_drives(
 ) -> Answers[T]:
     """Ask `slots` at once and wait for all: every call carries a deadline of its own."""
     return await _Gathering[T](drive_set, _never_enough, None).run(slots, call, None, 0.0)
+
+
+async def ask_most(
+    drive_set: DriveSet,
+    slots: Iterable[int],
+    call: Callable[[StorageAPI], Coroutine[Any, Any, T]],
+    *,
+    deadline: Deadline,
+    adopt: Callable[["asyncio.Task[T]"], None] | None = None,
+) -> Answers[T]:
+    """Ask `slots` at once; a drive that hangs is not waited for longer than the grace when W others have answered."""
+
+    def is_enough(answers: Answers[T]) -> bool:
+        return len(values(answers)) >= drive_set.code.write_quorum
+
+    return await ask_until(
+        drive_set, slots, call, is_enough, deadline=deadline, grace_seconds=GRACE_SECONDS, adopt=adopt
+    )
 
 
 async def ask_until(

@@ -14,7 +14,7 @@ from liteio_base.ids import NO_TIME, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
 from liteio_formats.record import Kind, Record, RecordError, decode_record
-from liteio_objects.drive_set import Answers, DriveSet, ask_until, errors, values
+from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, errors, values
 from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative, is_witnessed
 from liteio_objects.registers import HEDGE_SECONDS, Registers, quorum_lost, read_registers
 from liteio_objects.settling import Settler, payload_shards, undecided
@@ -23,8 +23,6 @@ from liteio_objects.tasks import OwnedTasks
 
 # A read is answered, with 503 if need be, well within ten seconds, whatever time its caller has.
 READ_SECONDS: Final = 8.0
-# A write waits this long for every drive's answer before W are enough, so that a healthy store writes N of N.
-GRACE_SECONDS: Final = 1.0
 _NEVER_REACHED: Final = HybridTime(2**63 - 1)
 _EXHAUSTED: Final = HybridTime(-1)
 # One round goes one version down on every drive that lags; a key needs many only when as many versions of it were

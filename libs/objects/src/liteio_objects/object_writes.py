@@ -28,7 +28,7 @@ from liteio_contracts.object_layer import (
 from liteio_contracts.storage import CasScope, KeyName
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.buckets import BucketStore
-from liteio_objects.committing import BucketChanged, VersionWrite
+from liteio_objects.committing import VersionWrite
 from liteio_objects.conditions import condition_check
 from liteio_objects.engine import Engine
 from liteio_objects.events import event_row
@@ -196,32 +196,46 @@ class ObjectWriting:
         self, request: DeleteObject, version_id: VersionId, info: BucketInfo, place: Place, deadline: Deadline
     ) -> DeleteResult:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
-        found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
-        if found.record is None:
-            return DeleteResult(is_delete_marker=False, version_id=version_id)
         check = condition_check(request.key, request.condition)
-        if check is not None:
-            check(found.record)
+        is_marker = False
+        try:
+            found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
+        except ReadQuorumLost:
+            if check is not None:
+                raise
+            # Removing needs no decision on what is there: a key in doubt is cleared so.
+        else:
+            if found.record is None:
+                await self._buckets.must_be_current(info, deadline=deadline)
+                return DeleteResult(is_delete_marker=False, version_id=version_id)
+            if check is not None:
+                check(found.record)
+            is_marker = found.record.kind is Kind.DELETE_MARKER
         write = self._removal(request, info, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
         await self._engine.committer.write(place.drive_set, write, deadline=deadline)
-        return DeleteResult(is_delete_marker=found.record.kind is Kind.DELETE_MARKER, version_id=version_id)
+        return DeleteResult(is_delete_marker=is_marker, version_id=version_id)
 
     async def _delete_null(
         self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
     ) -> DeleteResult:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
-        found = await self._engine.reader.latest(place.drive_set, name, place.order, deadline=deadline)
         check = condition_check(request.key, request.condition)
-        if check is not None:
-            check(found.record)
-        if found.record is not None:
+        try:
+            found = await self._engine.reader.latest(place.drive_set, name, place.order, deadline=deadline)
+        except ReadQuorumLost:
+            if check is not None:
+                raise
+            is_there = True  # It may be. Removing needs no decision on what is there: a key in doubt is cleared so.
+        else:
+            if check is not None:
+                check(found.record)
+            is_there = found.record is not None
+        if is_there:
             write = self._removal(request, info, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
             write = replace(write, check=check)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         else:  # A remembered configuration could hide that the bucket is versioned by now, or gone.
-            fresh = await self._buckets.bucket(request.bucket, deadline=deadline)
-            if fresh.number != info.number:
-                raise BucketChanged
+            await self._buckets.must_be_current(info, deadline=deadline)
         return DeleteResult(is_delete_marker=False, version_id=None)
 
     async def _add_marker(

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from liteio_base.ids import Generation, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer
 from liteio_erasure.code import CodeParams
-from liteio_formats.record import Kind, Record, decode_record
+from liteio_formats.record import Kind, Record, Space, decode_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,12 @@ def vouches(view: View, record: Record, slot: int) -> bool:
 
 
 def _holders_needed(record: Record, code: CodeParams) -> int:
-    """How many drives can bring a record back: K where it has shards, one where the record is all there is."""
-    return code.k if record.parts else 1
+    """How many drives can bring a record back: K where it has shards, one where the record is all there is.
+
+    The end of an upload is committed together with its object, and must not come back where that can not.
+    """
+    is_upload = record.space is Space.UPLOAD and record.kind is Kind.VALUE
+    return code.k if record.parts or is_upload else 1
 
 
 def decide(views: Views, code: CodeParams) -> Decision:

@@ -20,7 +20,7 @@ from liteio_contracts.storage import (
 from liteio_contracts.storage_errors import StorageError
 from liteio_formats.record import Kind, Record
 from liteio_objects.confirming import Confirmer
-from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
+from liteio_objects.drive_set import DriveSet, ask_drives, ask_most, values
 from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, weigh
 from liteio_objects.registers import Registers, read_registers
 from liteio_objects.shard_reading import PayloadShard, rebuild_inline, rebuild_part
@@ -76,10 +76,11 @@ class Settler:
             return weighed.holders
         is_proven = weighed.standing is Standing.COMMITTED or weighed.is_settled
         rows = await self._rows_for(drive_set, name, weighed, lacking, deadline=deadline)
-        results = {
-            slot: await ask(drive_set.drives[slot].commit(Commit((row,), lifts_fences=is_proven), deadline=deadline))
-            for slot, row in rows.items()
-        }
+        results = await ask_drives(
+            drive_set,
+            rows,
+            lambda drive: drive.commit(Commit((rows[drive.slot],), lifts_fences=is_proven), deadline=deadline),
+        )
         return weighed.holders | values(results).keys()
 
     async def _finish(
@@ -106,20 +107,23 @@ class Settler:
         def named_generation(slot: int) -> Generation:
             return record.generations[slot] if slot < len(record.generations) else Generation("")
 
-        answers = await ask_drives(
+        answers = await ask_most(
             drive_set,
             drive_set.slots,
             lambda drive: drive.fence(
                 FenceRequest(ref, record.base, named_generation(drive.slot)),
                 deadline=deadline,
             ),
+            deadline=deadline,
         )
         fenced = sum(1 for answer in values(answers).values() if answer.is_fenced)
         return fenced >= drive_set.code.read_quorum
 
     async def _roll_back(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> None:
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
-        await ask_drives(drive_set, drive_set.slots, lambda drive: drive.roll_back(ref, deadline=deadline))
+        await ask_most(
+            drive_set, drive_set.slots, lambda drive: drive.roll_back(ref, deadline=deadline), deadline=deadline
+        )
 
     async def _rows_for(
         self, drive_set: DriveSet, name: KeyName, weighed: Weighed, lacking: list[int], *, deadline: Deadline

@@ -36,7 +36,7 @@ from liteio_contracts.object_layer import (
     UploadName,
     UploadPage,
 )
-from liteio_contracts.storage import CasScope, KeyName, ListPage, ListQuery, RowCommit, VersionRef
+from liteio_contracts.storage import CasScope, KeyName, ListPage, ListQuery, RowCommit
 from liteio_formats.bodies import UploadBody, UploadState, decode_upload_body, encode_body
 from liteio_formats.keys import part_key, part_number_of, part_prefix, upload_key
 from liteio_formats.record import Kind, PartEntry, Record, Space, StoredChecksum, encode_record
@@ -44,7 +44,7 @@ from liteio_objects.buckets import BucketStore
 from liteio_objects.committing import VersionWrite
 from liteio_objects.completing import chosen_parts
 from liteio_objects.conditions import condition_check
-from liteio_objects.drive_set import Answers, ask_drives, values
+from liteio_objects.drive_set import Answers, ask_most, values
 from liteio_objects.engine import Engine
 from liteio_objects.events import event_row
 from liteio_objects.info import object_info, part_info, upload_info, versions_a_write
@@ -196,7 +196,7 @@ class Uploads:
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
             upload, body = await self._read(name, info, deadline=deadline)
             if body.state is UploadState.COMPLETED:
-                return await self._completed_before(name, info, body, place, deadline)
+                return await self._completed_before(name, info, upload, body, place, deadline)
             stored = await self._all_parts(info, place, name.upload_id, deadline=deadline)
             chosen = chosen_parts(request, stored)
             infos = tuple(part_info(part) for part in chosen)
@@ -220,18 +220,21 @@ class Uploads:
                 event=event_row(info, "s3:ObjectCreated:CompleteMultipartUpload", request.event_facts),
             )
             record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
-            self._engine.confirmer.confirm(
-                place.drive_set, VersionRef(_upload_name(name, info), NULL_VERSION, record.time)
-            )
         return object_info(info, record, is_latest=True)
 
     async def _completed_before(
-        self, name: UploadName, info: BucketInfo, body: UploadBody, place: Place, deadline: Deadline
+        self, name: UploadName, info: BucketInfo, upload: Record, body: UploadBody, place: Place, deadline: Deadline
     ) -> ObjectInfo:
-        """What the first Complete answered. The object itself may have been replaced since."""
+        """What the first Complete answered. The object itself may have been replaced since.
+
+        Raises UploadMissing when neither it nor anything newer is there: a Complete that was not acknowledged was
+        rolled back with its object, but not with the upload's end, and the client must not take it for done.
+        """
         object_name = KeyName(Space.OBJECT, info.bucket_id, name.key.encode())
         version_id = body.object_version_id
         found = await self._engine.reader.version(place.drive_set, object_name, version_id, deadline=deadline)
+        if found.decided_time < upload.time:  # The object has the time of the upload's last record.
+            raise UploadMissing(name.upload_id)
         if found.record is not None and found.record.etag == body.object_etag:
             return object_info(info, found.record, is_latest=False)
         return ObjectInfo(
@@ -337,8 +340,11 @@ class Uploads:
 
     @staticmethod
     async def _ask_for_page(place: Place, query: ListQuery, deadline: Deadline) -> Answers[ListPage]:
-        return await ask_drives(
-            place.drive_set, place.drive_set.slots, lambda drive: drive.list_page(query, deadline=deadline)
+        return await ask_most(
+            place.drive_set,
+            place.drive_set.slots,
+            lambda drive: drive.list_page(query, deadline=deadline),
+            deadline=deadline,
         )
 
     def _draft(self, space: Space, info: BucketInfo, key: bytes, place: Place) -> Record:
