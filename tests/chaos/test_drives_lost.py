@@ -137,7 +137,6 @@ def test_the_shards_of_any_four_drives_may_be_corrupt(seed: int) -> None:
         filled.assert_all_right()
 
 
-@pytest.mark.xfail(strict=True, reason="one drive with a damaged index keeps every process from starting")
 def test_any_four_drives_may_be_corrupt_over_a_restart(seed: int) -> None:
     """Each in another way: shards, rows, the whole index, and an index cut short."""
     with filled_server(seed) as filled:

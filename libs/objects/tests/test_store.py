@@ -273,3 +273,12 @@ async def test_an_event_waits_on_one_drive_more_than_may_be_lost() -> None:
     await bench.store.delete(DeleteObject("photos", "a"), deadline=bench.deadline)
     rows = [await drive.outbox(2**62, 10, deadline=bench.deadline) for drive in bench.drives]
     assert sum(len(held) for held in rows) == 6
+
+
+async def test_a_bucket_can_be_deleted_right_after_its_last_object() -> None:
+    bench = StoreBench.of()
+    for number in range(10):
+        await bench.make_bucket()
+        await bench.put(f"k{number}", b"x")
+        await bench.store.delete(DeleteObject("photos", f"k{number}"), deadline=bench.deadline)
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)

@@ -19,7 +19,7 @@ from typing import cast
 from liteio_base.clock import Clock, Randomness
 from liteio_base.ids import DeploymentId, new_deployment_id, new_drive_id
 from liteio_contracts.storage import StorageAPI
-from liteio_contracts.storage_errors import DriveOffline
+from liteio_contracts.storage_errors import StorageError
 from liteio_drives.drive_format import has_format, has_index, is_blank, prepare, read_format, read_pending, take_on
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.limits import DriveSettings
@@ -83,7 +83,7 @@ async def open_drives(
                     )
                 )
                 continue
-            except DriveOffline as trouble:
+            except StorageError as trouble:  # offline, or an index that is damaged
                 reason = str(trouble)
         _log.error("drive %s is left out: %s", path, reason)
         drives.append(OfflineDrive(path, slot, reason))
