@@ -4,6 +4,11 @@ SHELL := /bin/sh
 BIN := .venv/bin
 T ?=
 ARGS ?=
+# These start servers and measure or break them, so they run one after the other, by targets of their own. Skipped tests
+# are printed with their reasons, and the slowest with their times.
+APART = clients chaos memory test_one_machine.py
+PARTS = unit sim clients chaos memory
+PYTEST = $(BIN)/pytest -rs --durations=15 --durations-min=1
 CODE = $(if $(T),$(T),libs services tests)
 
 .PHONY: help
@@ -19,16 +24,25 @@ run: setup ## Start a store on this machine: 4 drive folders under .data/, S3 on
 	@exec $(BIN)/liteio server --drives '.data/d{1...4}' $(ARGS)
 
 ##@ Prove it
-.PHONY: check test clients chaos proof
+.PHONY: check test unit sim clients chaos memory bench proof
 check: fmt-check lint types imports ## All static checks, precisely what CI runs
-test: setup ## Run the tests (ARGS='-k name' passes on to pytest)
-	@$(BIN)/pytest $(T) $(ARGS)
+test: setup ## Run the tests: all that CI runs, or those of T (ARGS='-k name' passes on to pytest)
+	@$(if $(T),$(PYTEST) $(T) $(ARGS),$(foreach part,$(PARTS),echo '== $(part)' && $(MAKE) --no-print-directory $(part) &&) :)
+unit: setup ## Every member's unit and contract tests, and those of the tree itself
+	@$(PYTEST) libs services tests $(foreach part,$(APART),--ignore=tests/$(part)) $(ARGS)
+sim: setup ## Simulate seeds: SEED=n replays one, COUNT=m runs m from SEED on (300 from 1 if neither is given)
+	@$(BIN)/python -m tests.sim.run --seed $(or $(SEED),1) --count $(or $(COUNT),$(if $(SEED),1,300)) --jobs $$(nproc)
 clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all: every one that there is)
-	@$(BIN)/pytest tests/clients -rs $(ARGS)
-chaos: setup ## Kill processes, cut power, lose drives (LITEIO_SEED=n repeats the operations of a run)
-	@$(BIN)/pytest tests/chaos -rsx $(ARGS)
-proof: setup ## The full numbers: all clients, 50 rounds of kills, 50 power cuts; writes docs/s3-compatibility.md
-	@LITEIO_PROOF=1 $(BIN)/pytest tests/clients tests/chaos -rsx $(ARGS)
+	@$(PYTEST) tests/clients $(ARGS)
+chaos: setup ## One machine from start to end; kill processes, cut power, lose drives (LITEIO_SEED=n repeats a run)
+	@$(PYTEST) tests/test_one_machine.py tests/chaos $(ARGS)
+memory: setup ## Load a worker with large objects and slow readers, and watch its memory
+	@$(PYTEST) tests/memory -rP $(ARGS)
+bench: setup ## Speed beside SeaweedFS, and what operations cost as a bucket grows to a million keys
+	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" && export BENCH_WEED && \
+		$(BIN)/python -m tests.bench speed && $(BIN)/python -m tests.bench growth
+proof: setup ## All of it at full size, hours long: writes docs/proof.md and docs/s3-compatibility.md
+	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" $(BIN)/python -m tests.proof $(ARGS)
 
 ##@ One check at a time
 .PHONY: fmt fmt-check lint types imports
@@ -50,5 +64,5 @@ lock: setup ## Pin again what requirements/*.in name (UPGRADE=1 takes the newest
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
 		$(if $(UPGRADE),--upgrade) requirements/runtime.in requirements/dev.in -o requirements/lock.txt
 clean: ## Remove caches and .venv (never .data)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .proof .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +

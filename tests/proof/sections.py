@@ -1,0 +1,75 @@
+"""What is proven: a command each, and which lines of what it prints are its result."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_PYTEST: Final = r"^\d+ (passed|failed|error|skipped)"
+_FULL: Final = {"LITEIO_PROOF": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`told`: a regular expression; the lines in which it is found are shown, all lines when it is "". Words of the
+    command that begin with `-m` run under the interpreter of the set-up."""
+
+    title: str
+    claim: str
+    arguments: tuple[str, ...]
+    told: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """As one would type it in the repository."""
+        variables = "".join(f"{name}={value} " for name, value in self.environment.items())
+        return f"{variables}.venv/bin/python {' '.join(self.arguments)}"
+
+
+def all_sections(sim_seeds: int) -> tuple[Section, ...]:
+    return (
+        Section(
+            "Simulation",
+            "The store's own code on a simulated clock, network and drives, with faults bounded by parity: every "
+            "history of reads and writes has an order that explains it, and nothing acknowledged is lost.",
+            ("-m", "tests.sim.run", "--seed", "1", "--count", str(sim_seeds), "--jobs", str(os.cpu_count() or 1)),
+            r"^\d+ seeds in|^--- seed|^\{",
+        ),
+        Section(
+            "Crashes, power cuts, lost drives",
+            "Real processes killed under load, real file systems cut off right after acknowledgements, drives removed, "
+            "emptied and damaged: what was acknowledged is there, whole, and nothing is left behind.",
+            ("-m", "pytest", "tests/chaos", "-rPsx"),
+            rf"{_PYTEST}|LITEIO_SEED=|acknowledged|^(FAILED|ERROR|SKIPPED)",
+            _FULL,
+        ),
+        Section(
+            "Clients",
+            "Stock S3 clients over http and https, every byte compared; the table is in s3-compatibility.md.",
+            ("-m", "pytest", "tests/clients", "-rsx"),
+            rf"{_PYTEST}|^clients: |^(FAILED|ERROR|SKIPPED)",
+            _FULL,
+        ),
+        Section(
+            "Memory",
+            "One gateway worker takes eight clients with objects of 1 GiB at once, slow readers included, and stays "
+            "under 200 MiB.",
+            ("-m", "pytest", "tests/memory", "-rPsx"),
+            rf"{_PYTEST}|peak PSS|^(FAILED|ERROR|SKIPPED)",
+            _FULL,
+        ),
+        Section(
+            "Speed",
+            "Through S3 with 4 drives, 2+2, everything synced, coded and hashed, in alternation with SeaweedFS, one "
+            "node with one copy, which syncs and codes nothing.",
+            ("-m", "tests.bench", "speed"),
+            "^(?!round )",
+        ),
+        Section(
+            "Growth",
+            "What operations cost in a bucket of a million keys, beside the same in a small one.",
+            ("-m", "tests.bench", "growth"),
+            "",
+        ),
+    )
