@@ -5,13 +5,13 @@ Nothing is ever removed here: a version with fewer than K good shards is kept an
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Final
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import SYSTEM_BUCKET, BucketId, VersionId
 from liteio_contracts.object_layer import HealResult
-from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, ShardRef
+from liteio_contracts.storage import CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
 from liteio_erasure.bitrot import verify_block
 from liteio_formats.record import Record, Space
@@ -24,6 +24,7 @@ from liteio_objects.shard_reading import rebuild_inline, rebuild_part
 
 WALK_PAGE: Final = 500
 CALL_SECONDS: Final = 30.0
+UNHEALED_MAX: Final = 1000  # keys that one scan reports
 _KEYS_AT_ONCE: Final = 8
 
 
@@ -59,39 +60,51 @@ class Healer:
 
     async def rebuild_drive(self, drive_set: DriveSet, slot: int) -> bool:
         """Give a drive that is not authoritative everything that the others hold (R9), buckets first; True when it is
-        done
-        and the drive counts again. A key that can not be decided now leaves it for the next attempt."""
+        done and the drive counts again.
+
+        A key that can not be decided now, or a time in which too few of the others answered to tell of every key,
+        leaves it for the next attempt.
+        """
         drive = drive_set.drives[slot]
         status = await drive.status(deadline=self._deadline())
+        cover = _Cover(drive_set, slot, await self._statuses(drive_set))
         is_complete = True
-        async for batch in self._walk(drive_set):
-            results = await asyncio.gather(*(self._give(drive_set, name) for name in batch))
+        async for batch in self._walk(drive_set, cover.note):
+            results = await asyncio.gather(*(self._give(drive_set, name, slot, cover) for name in batch))
             is_complete = is_complete and all(results)
+        is_complete = is_complete and cover.is_complete and cover.was_kept(await self._statuses(drive_set))
         if is_complete and not status.is_authoritative:
             await drive.set_authoritative(status.generation, deadline=self._deadline())
         return is_complete
 
     async def scan(self, drive_set: DriveSet, *, verify: bool = False) -> list[tuple[KeyName, HealResult]]:
-        """Look at every key that any drive holds, and heal those on which drives differ. Returns what
-        is not whole yet."""
-        unhealed = []
+        """Look at every key that any drive holds, and heal those on which the drives that answer differ. Returns what
+        is not whole yet, the first of it when it is much."""
+        unhealed: list[tuple[KeyName, HealResult]] = []
         async for batch in self._walk(drive_set):
             for name in batch:
                 if verify or not await self._is_agreed(drive_set, name):
                     result = await self.heal_key(drive_set, name, verify=verify)
-                    if not result.is_whole:
+                    if not result.is_whole and len(unhealed) < UNHEALED_MAX:
                         unhealed.append((name, result))
         return unhealed
 
     # --- how
 
-    async def _walk(self, drive_set: DriveSet) -> AsyncIterator[list[KeyName]]:
-        """Every key that any answering drive holds, in batches; buckets first, so that drives know them."""
+    async def _statuses(self, drive_set: DriveSet) -> dict[int, DriveStatus]:
+        deadline = self._deadline()
+        return values(await ask_drives(drive_set, drive_set.slots, lambda drive: drive.status(deadline=deadline)))
+
+    async def _walk(
+        self, drive_set: DriveSet, note: Callable[[Collection[int]], None] = lambda slots: None
+    ) -> AsyncIterator[list[KeyName]]:
+        """Every key that any answering drive holds, in batches; buckets first, so that drives know them. `note` hears
+        which drives told of each stretch."""
         buckets_after = KeyName(Space.BUCKET, SYSTEM_BUCKET, b"")
         for start, stop in ((buckets_after, None), (None, buckets_after)):
             after: KeyName | None = start
             while True:
-                names, after, is_last = await self._walk_page(drive_set, after)
+                names, after, is_last = await self._walk_page(drive_set, after, note)
                 chosen = [name for name in names if stop is None or name < stop]
                 for place in range(0, len(chosen), _KEYS_AT_ONCE):
                     yield chosen[place : place + _KEYS_AT_ONCE]
@@ -99,12 +112,13 @@ class Healer:
                     break
 
     async def _walk_page(
-        self, drive_set: DriveSet, after: KeyName | None
+        self, drive_set: DriveSet, after: KeyName | None, note: Callable[[Collection[int]], None]
     ) -> tuple[list[KeyName], KeyName | None, bool]:
         deadline = self._deadline()
         pages = values(
             await ask_drives(drive_set, drive_set.slots, lambda drive: drive.walk(after, WALK_PAGE, deadline=deadline))
         )
+        note(pages)
         full = [page[-1] for page in pages.values() if len(page) >= WALK_PAGE]
         end = min((_as_name(last) for last in full), default=None)
         names = sorted({_as_name(name) for page in pages.values() for name in page})
@@ -112,24 +126,31 @@ class Healer:
             names = [name for name in names if name <= end]
         return names, end, end is None
 
-    async def _give(self, drive_set: DriveSet, name: KeyName) -> bool:
-        """A settling pass over every register of a key. Whether each was decided, and put on all answering drives."""
-        deadline = self._deadline()
-        held = await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
-        version_ids: set[VersionId] = {version_id for ids in values(held).values() for version_id in ids}
-        outcomes = [
-            await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
-            for version_id in sorted(version_ids)
-        ]
-        return all(outcome in (Settled.WHOLE, Settled.EMPTY) for outcome in outcomes)
-
-    async def _is_agreed(self, drive_set: DriveSet, name: KeyName) -> bool:
-        """Whether all N drives hold the same registers with the same settled records."""
+    async def _give(self, drive_set: DriveSet, name: KeyName, slot: int, cover: "_Cover") -> bool:
+        """A settling pass over every register of a key. Whether each was decided, and is on the drive at `slot`."""
         deadline = self._deadline()
         held = values(
             await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
         )
-        if len(held) < drive_set.code.width or len({tuple(sorted(ids)) for ids in held.values()}) > 1:
+        cover.note(held)
+        version_ids: set[VersionId] = {version_id for ids in held.values() for version_id in ids}
+        outcomes = [
+            await self._engine.settler.settle_on(drive_set, name, version_id, deadline=self._deadline())
+            for version_id in sorted(version_ids)
+        ]
+        return all(
+            outcome.settled is Settled.EMPTY or (outcome.settled is not Settled.UNDECIDED and slot in outcome.holders)
+            for outcome in outcomes
+        )
+
+    async def _is_agreed(self, drive_set: DriveSet, name: KeyName) -> bool:
+        """Whether the drives that answer, W at least, hold the same registers with the same settled records. What a
+        drive that is away lacks is found when it comes back."""
+        deadline = self._deadline()
+        held = values(
+            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
+        )
+        if len(held) < drive_set.code.write_quorum or len({tuple(sorted(ids)) for ids in held.values()}) > 1:
             return False
         version_ids = next(iter(held.values()))
         registers = await read_registers(drive_set, name, version_ids, deadline=deadline)
@@ -234,6 +255,29 @@ class Healer:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(CALL_SECONDS, self._engine.clock)
+
+
+class _Cover:
+    """Whether the other drives together told of everything that was acknowledged, while one is rebuilt: all of them
+    did, or N-W+1 whole ones, of which each write quorum has one even without the drive that is rebuilt."""
+
+    def __init__(self, drive_set: DriveSet, slot: int, statuses: Mapping[int, DriveStatus]) -> None:
+        self._code, self._slot = drive_set.code, slot
+        self._whole = {slot: status.generation for slot, status in statuses.items() if status.is_authoritative}
+        self.is_complete = True
+
+    def note(self, answered: Collection[int]) -> None:
+        others = set(answered) - {self._slot}
+        is_told = len(others) == self._code.width - 1 or len(others & self._whole.keys()) >= self._code.read_quorum
+        self.is_complete = self.is_complete and is_told
+
+    def was_kept(self, statuses: Mapping[int, DriveStatus]) -> bool:
+        """Whether no drive that was whole at the beginning has ceased to be, as far as the drives tell."""
+        return all(
+            statuses[slot].is_authoritative and statuses[slot].generation == before
+            for slot, before in self._whole.items()
+            if slot in statuses
+        )
 
 
 def _as_name(name: KeyName) -> KeyName:

@@ -38,7 +38,7 @@ from liteio_contracts.object_layer import (
 )
 from liteio_contracts.storage import KeyName, VersionRef
 from liteio_objects.buckets import BucketStore
-from liteio_objects.drive_set import DriveSet, ask_drives, values
+from liteio_objects.drive_set import DriveSet, ask_most, values
 from liteio_objects.engine import Engine
 from liteio_objects.healing import Healer
 from liteio_objects.object_listing import ObjectListing
@@ -93,7 +93,9 @@ class Store(ObjectLayer):
 
     async def drives_ready(self, *, deadline: Deadline) -> bool:
         for drive_set in self.engine.store_map.sets:
-            answers = await ask_drives(drive_set, drive_set.slots, lambda drive: drive.status(deadline=deadline))
+            answers = await ask_most(
+                drive_set, drive_set.slots, lambda drive: drive.status(deadline=deadline), deadline=deadline
+            )
             if len(values(answers)) < drive_set.code.write_quorum:
                 return False
         return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import SYSTEM_BUCKET, BucketId
+from liteio_base.ids import SYSTEM_BUCKET, BucketId, DriveId, VersionId
 from liteio_contracts.object_errors import ObjectError
 from liteio_contracts.storage import DriveState, KeyName, ListQuery
 from liteio_contracts.storage_errors import StorageError
@@ -80,8 +80,7 @@ class Upkeep:
             )
             registers = {(KeyName(*ref.name), ref.version_id) for refs in values(answers).values() for ref in refs}
             for name, version_id in sorted(registers):
-                outcome = await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
-                settled += outcome in (Settled.WHOLE, Settled.EMPTY)
+                settled += await self._settle(drive_set, name, version_id)
         return settled
 
     async def rebuild_drives(self) -> None:
@@ -96,9 +95,7 @@ class Upkeep:
                 has_returned = has_returned or (is_up and self._was_whole.get(identity) is False)
                 self._was_whole[identity] = is_up
                 if is_up and not isinstance(status, StorageError) and not status.is_authoritative:
-                    _log.info("rebuilding drive %s (slot %s)", status.drive_id, slot)
-                    is_done = await self._store.healer.rebuild_drive(drive_set, slot)
-                    _log.info("drive %s: %s", status.drive_id, "rebuilt" if is_done else "not whole yet, will go on")
+                    await self._rebuild(drive_set, slot, status.drive_id)
             if has_returned:
                 await self._scan_set(drive_set)
 
@@ -116,7 +113,10 @@ class Upkeep:
         """Remove uploads that ended, or were abandoned, long enough ago. Returns how many."""
         removed = 0
         for bucket_id in await self._bucket_ids():
-            removed += await self._expire_uploads_of(bucket_id)
+            try:
+                removed += await self._expire_uploads_of(bucket_id)
+            except (ObjectError, StorageError) as trouble:
+                _log.warning("uploads of bucket %s are not expired: %s; will try again", bucket_id, trouble)
         return removed
 
     async def scan(self) -> None:
@@ -125,6 +125,24 @@ class Upkeep:
             await self._scan_set(drive_set)
 
     # --- how
+
+    async def _settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId) -> bool:
+        """Whether the register is settled now. The trouble of one must not keep the others waiting."""
+        try:
+            outcome = await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
+        except Exception:
+            _log.exception("%s, version %s: can not be settled", name, version_id or "null")
+            return False
+        return outcome in (Settled.WHOLE, Settled.EMPTY)
+
+    async def _rebuild(self, drive_set: DriveSet, slot: int, drive_id: DriveId) -> None:
+        _log.info("rebuilding drive %s (slot %s)", drive_id, slot)
+        try:
+            is_done = await self._store.healer.rebuild_drive(drive_set, slot)
+        except (ObjectError, StorageError) as trouble:
+            _log.warning("drive %s: %s; will try again", drive_id, trouble)
+        else:
+            _log.info("drive %s: %s", drive_id, "rebuilt" if is_done else "not whole yet, will go on")
 
     async def _scan_set(self, drive_set: DriveSet) -> None:
         for name, result in await self._store.healer.scan(drive_set):
@@ -169,13 +187,18 @@ class Upkeep:
         await self._engine.remove_record(place.drive_set, record, deadline=self._deadline())
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        """Run `work` again and again. Trouble with drives is reported and met again in the next round."""
+        """Run `work` again and again, resting as long as it took at least. Trouble is reported and met again in the
+        next round; that of one loop does not end the others."""
+        clock = self._engine.clock
         while True:
+            began = clock.monotonic()
             try:
                 await work()
             except (ObjectError, StorageError) as trouble:
                 _log.warning("%s: %s; will try again", work.__name__, trouble)
-            await self._engine.clock.sleep(seconds)
+            except Exception:
+                _log.exception("%s failed; will try again", work.__name__)
+            await clock.sleep(max(seconds, clock.monotonic() - began))
 
     def _long_ago_ns(self) -> int:
         return self._engine.clock.now_ns() - int(self._times.unsettled_seconds * _NS)

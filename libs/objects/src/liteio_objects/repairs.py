@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from liteio_base.clock import Clock
+from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import KeyName
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.healing import Healer
@@ -66,7 +67,11 @@ class RepairQueue:
         return len(self._queued)
 
     async def _heal(self, healer: Healer, task: _Task) -> None:
-        result = await healer.heal_key(task.drive_set, task.name, verify=True)
+        try:
+            result = await healer.heal_key(task.drive_set, task.name, verify=True)
+        except Exception as problem:  # One key must not end the repair of all others.
+            _log.exception("the repair of %s failed", task.name)
+            result = HealResult(is_whole=False, shards_total=0, shards_good=0, rewritten=0, problems=(repr(problem),))
         if result.is_whole:
             return
         if task.attempt < len(RETRY_PAUSES_SECONDS):

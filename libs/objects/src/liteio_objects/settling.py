@@ -5,6 +5,7 @@ docs/protocols/commit.md, "Settling": R1, R7, R8. Any gateway, and the maintenan
 
 from collections.abc import Mapping
 from enum import Enum, auto
+from typing import NamedTuple
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import Generation, VersionId
@@ -18,10 +19,10 @@ from liteio_contracts.storage import (
     VersionRef,
 )
 from liteio_contracts.storage_errors import StorageError
-from liteio_formats.record import Kind, Record
+from liteio_formats.record import Kind, Record, Space
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet, ask_drives, ask_most, values
-from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, weigh
+from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, is_witnessed, weigh
 from liteio_objects.registers import Registers, read_registers
 from liteio_objects.shard_reading import PayloadShard, rebuild_inline, rebuild_part
 
@@ -35,6 +36,13 @@ class Settled(Enum):
     UNDECIDED = auto()  # too few answers; try again later
 
 
+class Outcome(NamedTuple):
+    """What a settling pass came to; `holders`: the slots that surely hold the register's newest record now."""
+
+    settled: Settled
+    holders: frozenset[int] = frozenset()
+
+
 class Settler:
     """Brings a register's drives to agreement. Stateless but for the confirmer it hands finished work to."""
 
@@ -43,6 +51,12 @@ class Settler:
 
     async def settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId, *, deadline: Deadline) -> Settled:
         """One pass over a register. Idempotent; rivals may run it at the same time."""
+        return (await self.settle_on(drive_set, name, version_id, deadline=deadline)).settled
+
+    async def settle_on(
+        self, drive_set: DriveSet, name: KeyName, version_id: VersionId, *, deadline: Deadline
+    ) -> Outcome:
+        """As `settle`, telling also which drives surely hold the record."""
         registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
         views = registers.views[version_id]
         for entry in candidates(views):
@@ -54,9 +68,8 @@ class Settler:
                 continue
             if weighed.standing in (Standing.COMMITTED, Standing.FORWARD):
                 return await self._finish(drive_set, name, weighed, views, deadline=deadline)
-            return Settled.UNDECIDED
-        is_sure = sum(1 for view in views.values() if view.is_authoritative) >= drive_set.code.read_quorum
-        return Settled.EMPTY if is_sure else Settled.UNDECIDED
+            return Outcome(Settled.UNDECIDED)
+        return Outcome(Settled.EMPTY if is_witnessed(views.values(), drive_set.code) else Settled.UNDECIDED)
 
     async def roll_forward(
         self,
@@ -91,13 +104,15 @@ class Settler:
         views: Mapping[int, View],
         *,
         deadline: Deadline,
-    ) -> Settled:
+    ) -> Outcome:
+        if _is_finished(weighed, views, drive_set):
+            return Outcome(Settled.WHOLE, weighed.holders)
         holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
-            return Settled.UNDECIDED
+            return Outcome(Settled.UNDECIDED, holders)
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
         await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
-        return Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
+        return Outcome(Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL, holders)
 
     async def _fence(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
         """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives promised."""
@@ -153,6 +168,16 @@ class Settler:
                 drive_set, record, part, frozenset(staged), deadline=deadline, holders=weighed.holders
             )
         return {indexes[index]: row(indexes[index]) for index in staged}
+
+
+def _is_finished(weighed: Weighed, views: Mapping[int, View], drive_set: DriveSet) -> bool:
+    """Whether all N drives hold this record alone, settled, and no fences: a confirm would change nothing. That of an
+    upload or a bucket also clears what hangs on it, so it is repeated."""
+    if weighed.record.space not in (Space.OBJECT, Space.PART) or len(weighed.holders) < drive_set.code.width:
+        return False
+    return all(
+        len(view.entries) == 1 and view.entries[0].is_settled and not view.fenced_times for view in views.values()
+    )
 
 
 def payload_shards(registers: Registers, record: Record, digest: bytes) -> dict[int, PayloadShard]:

@@ -1,0 +1,157 @@
+"""Healing and upkeep while drives fail, and when a repair itself does."""
+
+import asyncio
+
+import pytest
+
+from liteio_base.ids import BucketId, VersionId
+from liteio_contracts.object_layer import HealResult
+from liteio_contracts.storage import KeyName
+from liteio_formats.record import Space
+from liteio_objects.drive_set import DriveSet
+from liteio_objects.healing import Healer
+from liteio_objects.maintenance import Upkeep, UpkeepTimes
+from liteio_objects.repairs import RepairQueue
+from liteio_objects.settling import Settled, Settler
+from liteio_testkit.fault_plan import Fault
+from liteio_testkit.faulty_drive import FaultyDrive
+from liteio_testkit.polling import until
+from liteio_testkit.store_bench import StoreBench
+
+
+def with_faults(bench: StoreBench) -> tuple[DriveSet, list[FaultyDrive], Healer]:
+    """The bench's drives with faults around them, and a healer that sees those."""
+    [drive_set] = bench.store.engine.store_map.sets
+    faulty = [FaultyDrive(drive, bench.clock) for drive in bench.drives]
+    return DriveSet(tuple(faulty), drive_set.code, drive_set.set_index), faulty, bench.store.healer
+
+
+async def filled_bench() -> StoreBench:
+    bench = StoreBench.of()
+    await bench.make_bucket()
+    for number in range(3):
+        await bench.put(f"k{number}", bytes([number]) * 100)
+    await bench.settle()
+    return bench
+
+
+@pytest.mark.parametrize("operation", ["walk", "key_versions"])
+async def test_a_rebuild_that_too_few_drives_told_of_everything_is_not_done(operation: str) -> None:
+    bench = await filled_bench()
+    bench.drives[1].empty()
+    drive_set, faulty, healer = with_faults(bench)
+    for drive in faulty[2:]:
+        drive.script.add(Fault.OFFLINE_BEFORE, operation, skip=1)
+    assert not await healer.rebuild_drive(drive_set, 1)
+    assert not bench.drives[1].is_authoritative
+    assert await healer.rebuild_drive(drive_set, 1)
+    assert bench.drives[1].is_authoritative
+
+
+async def test_a_rebuild_does_not_wait_for_a_drive_that_is_away() -> None:
+    bench = await filled_bench()
+    bench.drives[1].empty()
+    bench.drives[3].set_offline()
+    drive_set, _, healer = with_faults(bench)
+    assert await healer.rebuild_drive(drive_set, 1)
+    bench.drives[0].set_offline()
+    assert await bench.get("k2") == bytes([2]) * 100
+
+
+async def test_a_drive_that_does_not_take_a_record_is_not_rebuilt() -> None:
+    bench = await filled_bench()
+    bench.drives[1].empty()
+    bench.drives[3].set_offline()
+    drive_set, faulty, healer = with_faults(bench)
+    faulty[1].script.add(Fault.TIMEOUT_BEFORE, "commit", skip=1)
+    assert not await healer.rebuild_drive(drive_set, 1)
+
+
+async def test_a_scan_while_a_drive_is_away_heals_only_what_the_others_differ_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = await filled_bench()
+    bench.drives[0].set_offline()
+    await bench.put("k3", b"x")
+    await bench.settle()
+    bench.drives[0].set_offline(False)
+    bench.drives[3].set_offline()
+    healed: list[bytes] = []
+
+    async def heal_key(self: Healer, drive_set: DriveSet, name: KeyName, *, verify: bool = True) -> HealResult:
+        healed.append(name.key)
+        return HealResult(True, 0, 0, 0)
+
+    monkeypatch.setattr(Healer, "heal_key", heal_key)
+    [drive_set] = bench.store.engine.store_map.sets
+    await bench.store.healer.scan(drive_set)
+    assert healed == [b"k3"]
+
+
+class FailingHealer:
+    """Raises what it should not for the first key."""
+
+    def __init__(self) -> None:
+        self.healed: list[bytes] = []
+
+    async def heal_key(self, drive_set: DriveSet, name: KeyName, *, verify: bool = True) -> HealResult:
+        self.healed.append(name.key)
+        if len(self.healed) == 1:
+            raise ValueError("a bug")
+        return HealResult(True, 0, 0, 0)
+
+
+async def test_the_repair_of_one_key_does_not_end_all_repairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liteio_objects.repairs.FIRST_PAUSE_SECONDS", 0.0)
+    bench = StoreBench.of()
+    [drive_set] = bench.store.engine.store_map.sets
+    queue, healer = RepairQueue(bench.clock), FailingHealer()
+    for key in (b"a", b"b"):
+        queue.add(drive_set, KeyName(Space.OBJECT, BucketId("0" * 32), key))
+    running = asyncio.ensure_future(queue.run(healer))  # type: ignore[arg-type]  # all of a Healer that it uses
+    try:
+        await until(lambda: len(healer.healed) == 2)
+        assert not running.done()
+        assert len(queue) == 1  # the first is tried again later
+    finally:
+        running.cancel()
+
+
+async def test_trouble_with_one_register_does_not_keep_others_unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = await filled_bench()
+    settled: list[bytes] = []
+
+    async def settle(
+        self: Settler, drive_set: DriveSet, name: KeyName, version_id: VersionId, *, deadline: object
+    ) -> Settled:
+        if name.key == b"k7":
+            raise ValueError("a bug")
+        settled.append(name.key)
+        return Settled.WHOLE
+
+    for drive in bench.drives:  # No confirm comes through.
+        monkeypatch.setattr(drive, "confirm", lambda refs, *, deadline: asyncio.sleep(0))
+    await bench.put("k7", b"x")
+    await bench.put("k8", b"x")
+    await bench.settle()
+    monkeypatch.setattr(Settler, "settle", settle)
+    assert await Upkeep(bench.store, UpkeepTimes(unsettled_seconds=0.0)).settle_left_over() == 1
+    assert settled == [b"k8"]
+
+
+async def test_upkeep_goes_on_when_one_of_its_loops_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = await filled_bench()
+    rounds: list[str] = []
+
+    async def collect_garbage(self: Upkeep) -> int:
+        rounds.append("collect")
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Upkeep, "collect_garbage", collect_garbage)
+    running = asyncio.ensure_future(Upkeep(bench.store, UpkeepTimes(collect_every=0.01)).run())
+    try:
+        await until(lambda: len(rounds) >= 3)
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
