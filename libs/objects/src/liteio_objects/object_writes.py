@@ -33,7 +33,7 @@ from liteio_objects.conditions import condition_check
 from liteio_objects.engine import Engine
 from liteio_objects.events import event_row
 from liteio_objects.info import object_info, versions_a_write
-from liteio_objects.key_reading import Found
+from liteio_objects.key_reading import READ_SECONDS, Found
 from liteio_objects.locking import hold, object_lock
 from liteio_objects.object_reads import MorePayloads, ObjectReading, shown
 from liteio_objects.shard_coding import PayloadShard
@@ -196,14 +196,14 @@ class ObjectWriting:
         self, request: DeleteObject, version_id: VersionId, info: BucketInfo, place: Place, deadline: Deadline
     ) -> DeleteResult:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
-        check = condition_check(request.key, request.condition)
+        check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
         is_marker = False
         try:
             found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
         except ReadQuorumLost:
             if check is not None:
                 raise
-            # Removing needs no decision on what is there: a key in doubt is cleared so.
+            deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
         else:
             if found.record is None:
                 await self._buckets.must_be_current(info, deadline=deadline)
@@ -219,13 +219,14 @@ class ObjectWriting:
         self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
     ) -> DeleteResult:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
-        check = condition_check(request.key, request.condition)
+        check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
         try:
             found = await self._engine.reader.latest(place.drive_set, name, place.order, deadline=deadline)
         except ReadQuorumLost:
             if check is not None:
                 raise
-            is_there = True  # It may be. Removing needs no decision on what is there: a key in doubt is cleared so.
+            deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
+            is_there = True
         else:
             if check is not None:
                 check(found.record)
