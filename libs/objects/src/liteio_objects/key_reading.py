@@ -362,6 +362,8 @@ def _head_shows(answers: Iterable[KeyAnswer], version_id: VersionId) -> bool:
 
 def _enough(drive_set: DriveSet, known: Mapping[int, KeyAnswer]) -> Callable[[Answers[KeyAnswer]], bool]:
     def is_enough(answers: Answers[KeyAnswer]) -> bool:
+        if len(known) + len(answers) < drive_set.code.write_quorum:  # Mostly so, and asked at every answer.
+            return False
         given = {**known, **values(answers)}.values()
         return len(given) >= drive_set.code.write_quorum and is_witnessed(given, drive_set.code)
 
