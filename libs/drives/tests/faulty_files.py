@@ -38,11 +38,50 @@ class FaultyFiles(RealFiles):
         return guarded
 
 
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class CrashingFiles(RealFiles):
+    """Ends the process at its `calls_left`-th call: every later one fails too, and the kernel closes what was open."""
+
+    def __init__(self, calls_left: int) -> None:
+        self._calls_left = calls_left
+        self._open: set[int] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return found if name.startswith("_") or not callable(found) else self._counted(name, found)
+
+    def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self._calls_left -= 1
+            if self._calls_left < 0:
+                self._end()
+            result = call(*arguments, **options)
+            if name == "open":
+                self._open.add(result)
+            elif name == "close":
+                self._open.discard(arguments[0])
+            return result
+
+        return counted
+
+    def _end(self) -> None:
+        opened, self._open = self._open, set()
+        for descriptor in opened:
+            os.close(descriptor)
+        raise Crash
+
+
 class FaultyVFS(apsw.VFS):
-    """Under the index. `fails_on`: "sync", "write" or "read" of the log or the database; what is raised is `error`."""
+    """Under the index. `syncs` counts. `fails_on`: "sync", "write" or "read", of the log or the database; `error` makes
+    what is raised.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.syncs = 0
         self.fails_on: set[str] = set()
         self.error: Callable[[], BaseException] = lambda: apsw.IOError("injected")
         super().__init__(name, "")
@@ -61,6 +100,7 @@ class FaultyFile(apsw.VFSFile):
         super().__init__("", name, flags)
 
     def xSync(self, flags: int) -> None:
+        self._vfs.syncs += 1
         if "sync" in self._vfs.fails_on:
             raise sync_error()
         super().xSync(flags)

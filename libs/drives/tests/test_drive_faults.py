@@ -381,6 +381,16 @@ async def test_a_file_system_without_direct_io_is_written_through_the_cache(benc
     await bench.drive.shard_facts(data_of(record), verify=True, deadline=bench.soon)
 
 
+async def test_direct_writes_of_any_length_are_whole(disk_path: Path, clock: ManualClock) -> None:
+    format_drive(disk_path / "d")
+    drive = await open_drive(disk_path / "d", clock=clock)
+    bench = bench_of(drive, clock)
+    for size_bytes in (2_000_000, 2 * BIG_BYTES, 5_000_001, 4_194_304):
+        record = await bench.put_staged(b"k%d" % size_bytes, 5, size_bytes=size_bytes)
+        await drive.shard_facts(data_of(record), verify=True, deadline=bench.soon)
+    await drive.close()
+
+
 async def test_a_torn_file_is_noticed_and_repaired_in_place(tmp_path: Path, bench: Bench) -> None:
     record = await bench.put_staged(b"k", 5, size_bytes=BIG_BYTES)
     (path,) = shard_paths(tmp_path / "d")
