@@ -48,6 +48,9 @@ _log = logging.getLogger(__name__)
 # this many rounds are spent only when the lock service fails.
 ATTEMPTS_MAX: Final = 8
 RETRY_SECONDS: Final = 0.01
+# Drives that have not taken a commit by then hang: with too few others the client is told within ten seconds, the read
+# before the commit included.
+COMMIT_SECONDS: Final = 6.0
 
 
 class BucketChanged(Exception):
@@ -189,7 +192,9 @@ class Committer:
         def send(drive: StorageAPI) -> Coroutine[Any, Any, None]:
             return drive.commit(commits[drive.slot], deadline=deadline)
 
-        return await ask_most(drive_set, commits, send, deadline=deadline, adopt=self._tasks.adopt)
+        # The calls keep their own deadline: what arrives late is a commit all the same. Only the writer stops waiting.
+        patience = deadline.sooner(COMMIT_SECONDS)
+        return await ask_most(drive_set, commits, send, deadline=patience, adopt=self._tasks.adopt)
 
     def _commits(
         self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]

@@ -129,6 +129,7 @@ class StoredObject:
     ) -> None:
         self._reading, self._engine, self._request = reading, engine, request
         self._place, self._record, self._whole = place, record, whole
+        self._shards: ObjectShards | None = None
         self.info: ObjectInfo = object_info(bucket, record, is_latest=request.version_id is None)
 
     async def read(self, span: ByteSpan) -> AsyncIterator[bytes]:
@@ -139,7 +140,7 @@ class StoredObject:
             return
         if not span.length:
             return
-        shards = await self._opened(span)
+        self._shards = shards = await self._opened(span)
         try:
             async with aclosing(shards.read()) as chunks:
                 async for chunk in chunks:
@@ -148,7 +149,10 @@ class StoredObject:
             await shards.close()
 
     async def close(self) -> None:
+        """Also when a `read` was begun and not read to its end."""
         self._whole = None
+        if self._shards is not None:
+            await self._shards.close()
 
     async def _opened(self, span: ByteSpan) -> ObjectShards:
         for attempt in range(_REOPENINGS_MAX):

@@ -1,6 +1,6 @@
 """GetObject, HeadObject, GetObjectAttributes."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,11 +51,23 @@ async def get_object(request: S3Request, context: Context) -> Reply:
     reader = await context.reads.open(named, deadline=context.deadline())
     try:
         plan = _plan_read(request, reader.info)
+        stream = await _begun(reader.read(plan.span)) if plan.span.length else None
     except BaseException:
         await reader.close()
         raise
-    stream = reader.read(plan.span) if plan.span.length else None
     return Reply(plan.status, plan.headers, stream=stream, close=reader.close)
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, once the first of them are there: trouble until then is still an answer, not a broken one."""
+    first = await anext(chunks)
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return all_of_them()
 
 
 async def head_object(request: S3Request, context: Context) -> Reply:
