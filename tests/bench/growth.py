@@ -1,0 +1,249 @@
+"""What operations cost as one bucket grows: each figure beside that of the small bucket.
+
+One drive, one process, through the object layer: what grows is the index, and the network would only hide it. The keys
+between the measured sizes are put straight into the drive's index, many in flight, which is the quickest way to get
+them
+there; the records are the ones that a PUT makes.
+"""
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from liteio_base.clock import SystemClock, SystemRandomness
+from liteio_base.deadline import Deadline
+from liteio_base.ids import NULL_VERSION, Generation, HybridTime, VersionId, new_data_id
+from liteio_contracts.object_layer import (
+    BucketChange,
+    BucketInfo,
+    CreateBucket,
+    DeleteObject,
+    ListObjects,
+    PutObject,
+    ReadObject,
+)
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, StorageAPI, VersionRef
+from liteio_drives.file_locks import FileLocks
+from liteio_drives.format_set import Layout, open_drives
+from liteio_drives.limits import DriveSettings
+from liteio_erasure.bitrot import hash_block
+from liteio_erasure.code import CodeParams
+from liteio_formats.bodies import Versioning
+from liteio_formats.record import Kind, PartEntry, Record, Space, encode_record
+from liteio_objects.drive_set import DriveSet
+from liteio_objects.layer import Store
+from liteio_objects.store_map import StoreMap
+from liteio_testkit.store_bench import PlainBody
+
+_SMALL: Final = 10_000
+_SAMPLES: Final = 400
+_IN_FLIGHT: Final = 500
+_CONTENT: Final = b"g" * 1024
+
+
+class Growing:
+    """A store on one drive, with a bucket that is filled behind its back."""
+
+    def __init__(self, store: Store, drive: StorageAPI) -> None:
+        self.store, self.drive = store, drive
+        self._clock, self._randomness = SystemClock(), SystemRandomness()
+
+    @property
+    def deadline(self) -> Deadline:
+        return Deadline.after(60, self._clock)
+
+    async def make_bucket(self, name: str, versioning: Versioning = Versioning.NEVER) -> BucketInfo:
+        await self.store.create_bucket(CreateBucket(name, "bench"), deadline=self.deadline)
+        return await self.store.change_bucket(name, BucketChange(versioning=versioning), deadline=self.deadline)
+
+    async def fill(self, bucket: BucketInfo, keys: AsyncIterator[tuple[bytes, bool]]) -> None:
+        """Commit and confirm a record a key; the flag says whether the key's version is one of its own."""
+        batch: list[tuple[bytes, bool]] = []
+        async for key in keys:
+            batch.append(key)
+            if len(batch) == _IN_FLIGHT:
+                await self._fill(bucket, batch)
+                batch = []
+        await self._fill(bucket, batch)
+
+    async def _fill(self, bucket: BucketInfo, keys: list[tuple[bytes, bool]]) -> None:
+        refs = await asyncio.gather(*(self._commit(bucket, key, has_version) for key, has_version in keys))
+        if refs:
+            await self.drive.confirm(refs, deadline=self.deadline)
+
+    async def _commit(self, bucket: BucketInfo, key: bytes, has_version: bool) -> VersionRef:
+        now = HybridTime(self._clock.now_ns())
+        data_id = new_data_id(self._randomness)
+        record = Record(
+            space=Space.OBJECT,
+            bucket_id=bucket.bucket_id,
+            key=key,
+            version_id=VersionId(f"{now:016x}{data_id[:16]}") if has_version else NULL_VERSION,
+            kind=Kind.VALUE,
+            created=now,
+            time=now,
+            base=HybridTime(0),
+            generations=(Generation(""),),
+            modified_ns=now,
+            size_bytes=len(_CONTENT),
+            etag="0" * 32,
+            order=(0,),
+            parts=(PartEntry(1, len(_CONTENT), data_id, "0" * 32),),
+            is_inline=True,
+            metadata={"content-type": "binary/octet-stream"},
+        )
+        row = RowCommit(
+            encode_record(record), CasScope.VERSION, now, 0, _CONTENT, hash_block(_CONTENT, data_id, 1, 0, 0)
+        )
+        await self.drive.commit(Commit((row,)), deadline=self.deadline)
+        return VersionRef(KeyName(Space.OBJECT, bucket.bucket_id, key), record.version_id, now)
+
+
+@asynccontextmanager
+async def growing(folder: Path) -> AsyncIterator[Growing]:
+    clock, randomness = SystemClock(), SystemRandomness()
+    drives = await open_drives(
+        [str(folder / "drive")],
+        Layout(1, 1, 0),
+        clock=clock,
+        randomness=randomness,
+        settings=DriveSettings(ballast_bytes=0),
+    )
+    locks = FileLocks(folder / "locks", clock, randomness)
+    store = Store(
+        StoreMap(drives.deployment_id, [DriveSet(drives.as_storage, CodeParams(1, 0), 0)]), clock, randomness, locks
+    )
+    try:
+        yield Growing(store, drives.as_storage[0])
+    finally:
+        await store.close()
+        locks.close()
+        await drives.close()
+
+
+async def grow(keys_max: int) -> None:
+    """Print the cost of each operation in a bucket of 10 thousand keys, and of more, up to `keys_max`."""
+    with tempfile.TemporaryDirectory(prefix="liteio-growth-") as folder:
+        async with growing(Path(folder)) as bench:
+            await _growth_of_keys(bench, keys_max)
+            await _deletes(bench, keys_max // 10)
+            await _versions(bench, keys_max // 10)
+
+
+async def _growth_of_keys(bench: Growing, keys_max: int) -> None:
+    bucket = await bench.make_bucket("growing")
+    base: dict[str, float] = {}
+    filled = 0
+    for size in (_SMALL, _SMALL * 10, keys_max):
+        if size <= filled or size > keys_max:
+            continue
+        await bench.fill(bucket, _keys(filled, size))
+        filled = size
+        figures = await _operations(bench, size)
+        base = base or figures
+        print(f"\n{size:,} keys: median µs, and times the cost at {_SMALL:,}")
+        for name, cost in figures.items():
+            print(f"  {name:34} {cost * 1e6:10.0f} {cost / base[name]:8.2f}")
+
+
+async def _operations(bench: Growing, size: int) -> dict[str, float]:
+    chosen = random.Random(size)
+    name = "growing"
+
+    def some_key() -> str:
+        return _key(chosen.randrange(size)).decode()
+
+    async def read() -> None:
+        reader = await bench.store.open(ReadObject(name, some_key()), deadline=bench.deadline)
+        await reader.close()
+
+    async def put() -> None:
+        key = f"new/{chosen.getrandbits(64):016x}"
+        await bench.store.put(PutObject(name, key), PlainBody(_CONTENT), deadline=bench.deadline)
+
+    async def head() -> None:
+        await bench.store.head(ReadObject(name, some_key()), deadline=bench.deadline)
+
+    async def page() -> None:
+        await bench.store.list_objects(ListObjects(name, after=some_key()), deadline=bench.deadline)
+
+    async def prefixes() -> None:
+        request = ListObjects(name, prefix="f", delimiter="/", limit=100)
+        await bench.store.list_objects(request, deadline=bench.deadline)
+
+    return {
+        "PUT of a new key": await _median(put),
+        "GET": await _median(read),
+        "HEAD": await _median(head),
+        "LIST page of 1,000 keys": await _median(page, _SAMPLES // 20),
+        "LIST of 100 prefixes by delimiter": await _median(prefixes, _SAMPLES // 20),
+    }
+
+
+async def _deletes(bench: Growing, count: int) -> None:
+    """A listing's cost beside that of an empty bucket, after `count` keys were deleted."""
+    name = "deleted"
+    bucket = await bench.make_bucket(name)
+    empty = await _median(lambda: bench.store.list_objects(ListObjects(name), deadline=bench.deadline), 100)
+    await bench.fill(bucket, _keys(0, count))
+    waiting = iter(range(count))
+
+    async def deleter() -> None:
+        for number in waiting:
+            await bench.store.delete(DeleteObject(name, _key(number).decode()), deadline=bench.deadline)
+
+    await asyncio.gather(*(deleter() for _ in range(100)))
+    await bench.store.engine.tasks.drain(60)
+    await asyncio.sleep(1)
+    after = await _median(lambda: bench.store.list_objects(ListObjects(name), deadline=bench.deadline), 100)
+    print(f"\nLIST after {count:,} deletes: {after * 1e6:.0f} µs, {after / empty:.2f} times that of the fresh bucket")
+
+
+async def _versions(bench: Growing, count: int) -> None:
+    """A PUT to a key with `count` versions beside one to a new key."""
+    name = "versions"
+    bucket = await bench.make_bucket(name, Versioning.ENABLED)
+
+    async def versions() -> AsyncIterator[tuple[bytes, bool]]:
+        for _ in range(count):
+            yield b"many", True
+
+    await bench.fill(bucket, versions())
+    numbers = iter(range(10**9))
+
+    async def put_new() -> None:
+        request = PutObject(name, f"new-{next(numbers)}")
+        await bench.store.put(request, PlainBody(_CONTENT), deadline=bench.deadline)
+
+    async def put_many() -> None:
+        await bench.store.put(PutObject(name, "many"), PlainBody(_CONTENT), deadline=bench.deadline)
+
+    new, many = await _median(put_new), await _median(put_many)
+    print(f"PUT to a key with {count:,} versions: {many * 1e6:.0f} µs, {many / new:.2f} times that of a new key")
+
+
+async def _keys(start: int, end: int) -> AsyncIterator[tuple[bytes, bool]]:
+    for number in range(start, end):
+        yield _key(number), False
+
+
+def _key(number: int) -> bytes:
+    """Spread over the whole key space, so that a bigger bucket has more keys everywhere: 1,000 folders."""
+    scattered = number * 2_654_435_761 % (1 << 32)
+    return f"f{scattered % 1000:03d}/{scattered:010d}".encode()
+
+
+async def _median(work: Callable[[], Awaitable[object]], samples: int = _SAMPLES) -> float:
+    """Seconds."""
+    seconds = []
+    for _ in range(samples):
+        began = time.perf_counter()
+        await work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
