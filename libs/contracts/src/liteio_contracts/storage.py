@@ -99,6 +99,9 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     generation: the drive's own as the writer read it; None when settling (nothing was promised about it).
     bucket_number: the configuration the writer acted on; None when settling. The drive refuses (StaleBucket) when it
     holds a newer one, does not know the bucket, or the bucket is closing. Never checked for Space.BUCKET.
+    A BUCKET record that says closing is refused (BucketHoldsObjects) where the bucket has an object, unless settling:
+    what
+    other drives took must not stay in doubt for ever, and a bucket found closing is opened again.
     requires: a key whose newest row must be a VALUE (a part's upload that is OPEN), else RequirementMissing.
     lifts_fences: PROTOCOL R7: the version was seen committed, so a fence against it is void and removed.
     already held rows are a yes; the payload that comes with one takes the place of the one stored (a repair). A data id

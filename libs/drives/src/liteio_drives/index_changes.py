@@ -209,7 +209,7 @@ class Changes:
 
     def _check_bucket(self, view: CommitView, row: RowView, survey: Survey) -> None:
         if row.space is Space.BUCKET:
-            if row.kind is Kind.VALUE:
+            if row.kind is Kind.VALUE and view.generation is not None:
                 body = bucket_body_of(row.record)
                 if body.state is BucketState.CLOSING and self.buckets.holds_objects(body.bucket_id):
                     raise BucketHoldsObjects("the bucket holds objects on this drive", bucket_id=body.bucket_id)

@@ -150,19 +150,29 @@ class UpkeepContract:
         await bucket.open_bucket()
         record = await bucket.put_settled(b"k", 5, ID_A)
         closing = bucket.bucket_record(b"bucket", 2, 2, BucketState.CLOSING)
+        generation = (await bucket.drive.status(deadline=bucket.soon)).generation
         with pytest.raises(BucketHoldsObjects):
-            await bucket.commit(closing)
+            await bucket.commit(closing, generation=generation)
         await bucket.commit(bucket.record(b"other", 5), bucket_number=1)
         await bucket.bury(await bucket.put(b"other", 6), 7)
         await bucket.bury(record, 7)
-        await bucket.commit(closing)
+        await bucket.commit(closing, generation=generation)
+
+    async def test_a_settler_brings_a_closing_to_a_drive_that_holds_an_object(self, bench: Bench) -> None:
+        bucket = bench.new_bucket()
+        await bucket.open_bucket()
+        await bucket.put_settled(b"k", 5, ID_A)
+        await bucket.commit(bucket.bucket_record(b"bucket", 2, 2, BucketState.CLOSING))
+        with pytest.raises(StaleBucket):
+            await bucket.commit(bucket.record(b"other", 5), bucket_number=2)
 
     async def test_a_delete_marker_keeps_a_bucket_open(self, bench: Bench) -> None:
         bucket = bench.new_bucket()
         await bucket.open_bucket()
         await bucket.put(b"k", 5, ID_A, kind=Kind.DELETE_MARKER)
+        generation = (await bucket.drive.status(deadline=bucket.soon)).generation
         with pytest.raises(BucketHoldsObjects):
-            await bucket.commit(bucket.bucket_record(b"bucket", 2, 2, BucketState.CLOSING))
+            await bucket.commit(bucket.bucket_record(b"bucket", 2, 2, BucketState.CLOSING), generation=generation)
 
     async def test_a_reopened_bucket_takes_writers_again(self, bench: Bench) -> None:
         bucket = bench.new_bucket()

@@ -278,7 +278,7 @@ class MemoryDrive:
         self._state.get(step.name).check_commit(step.row, record, lifts_fences=commit.lifts_fences)
         if record.kind is not Kind.VALUE:
             return
-        if record.space is Space.BUCKET:
+        if record.space is Space.BUCKET and commit.generation is not None:
             self._check_closing(record)
         if self._is_full and record.space is not Space.BUCKET:
             raise DriveFull()
