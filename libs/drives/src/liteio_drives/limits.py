@@ -7,14 +7,16 @@ from liteio_base.check import check
 from liteio_base.limits import KIB, MIB
 
 DIRECT_IO_MIN_BYTES: Final = MIB  # below this a direct write's fixed cost outweighs the copy that it saves
-WRITE_BUFFER_BYTES: Final = MIB  # one direct write; page-aligned and reused
-SPARE_BUFFERS_MAX: Final = 16  # kept for the next writers of a drive
+WRITE_BUFFER_BYTES: Final = 512 * KIB  # one direct write; page-aligned; an open writer holds one
+SPARE_BUFFERS_MAX: Final = 4  # kept for the next writers of a drive: as many as it has data threads
 READ_AHEAD_BYTES: Final = MIB  # read together with the footer, so that a small span costs one hand-off
 DATA_FOLDERS: Final = 256
 
 CHECKPOINT_PAGES: Final = 4096  # 16 MiB of write-ahead log: one checkpoint in some thousands of small commits
 WAL_RESTART_PAGES: Final = 8 * CHECKPOINT_PAGES  # readers kept the log from starting over: insist
-INDEX_CACHE_KIB: Final = 64 * KIB  # 64 MiB of page cache a connection, two connections a drive and process
+# Page cache of a connection, two connections a drive and process: 32 MiB for four drives. The inner pages of an index
+# of a million keys fit; leaves come from the kernel's cache, which processes share. At 64 MiB a worker grew to 530 MiB.
+INDEX_CACHE_KIB: Final = 4 * KIB
 
 PURGE_ROWS: Final = 500  # rows of a dropped bucket or a finished upload that one transaction removes
 VACUUM_PAGES: Final = 2_000  # free pages that a collection gives back to the file system

@@ -22,7 +22,7 @@ HEAVY_BYTES: Final = MIB
 # one being written (N/K times): 6 to 12 MiB; a read the range being sent and the next one raw and decoded: 6 MiB. With
 # more transfers each works on single blocks, and gathers no batch while another is coded: 3 to 5 MiB and 3 MiB.
 BATCH_BLOCKS: Final = 2
-CROWD_TRANSFERS: Final = 12
+CROWD_TRANSFERS: Final = 4  # eight uploads at once then fit a worker of 200 MiB (tests/memory)
 
 
 class Crowd:

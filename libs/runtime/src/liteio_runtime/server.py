@@ -19,6 +19,9 @@ from liteio_runtime.state import CREDENTIALS_NAME, RootCredentials, StateFolder
 from liteio_runtime.supervisor import ConfigurationRefused, Supervisor
 
 GATEWAY_CONFIG: Final = "LITEIO_GATEWAY_CONFIG"
+# Every thread that allocates would get a heap of its own, and each heap keeps the blocks that passed through it: under
+# load a worker held 280 MiB instead of 195. Two are enough, since threads take turns at the interpreter lock.
+_MALLOC: Final = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
 _PATIENCE_SECONDS: Final = 10.0  # then a line says that the store is not ready yet
 
 
@@ -57,13 +60,15 @@ def store_specs(
         ProcessSpec(
             f"gateway-{index}",
             (sys.executable, "-m", "liteio_gateway"),
-            {GATEWAY_CONFIG: json.dumps(config | {"listen_fd": listen_fd, "worker_index": index})},
+            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | {"listen_fd": listen_fd, "worker_index": index})},
             pass_fds=(listen_fd,),
         )
         for index in range(settings.worker_count)
     ]
     maintenance = ProcessSpec(
-        "maintenance", (sys.executable, "-m", "liteio_gateway.maintenance"), {GATEWAY_CONFIG: json.dumps(config)}
+        "maintenance",
+        (sys.executable, "-m", "liteio_gateway.maintenance"),
+        {**_MALLOC, GATEWAY_CONFIG: json.dumps(config)},
     )
     return [*workers, maintenance]
 
