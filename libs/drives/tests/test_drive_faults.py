@@ -213,6 +213,20 @@ async def test_below_the_minimum_free_only_data_is_refused(tmp_path: Path, clock
     await drive.close()
 
 
+async def test_a_drive_with_room_again_takes_data_without_being_asked_for_anything_else(
+    bench: Bench, files: FaultyFiles, clock: ManualClock
+) -> None:
+    files.faults["pwrite"] = NO_SPACE
+    with pytest.raises(DriveFull):
+        await bench.stage(300_000)
+    files.faults.clear()
+    clock.advance(2)
+    with pytest.raises(DriveFull):
+        await bench.stage(300_000)
+    await asyncio.sleep(0.05)
+    await bench.stage(300_000)
+
+
 async def test_a_shard_that_does_not_fit_leaves_nothing_behind(
     tmp_path: Path, bench: Bench, files: FaultyFiles
 ) -> None:
@@ -346,6 +360,34 @@ async def test_hung_shard_reads_do_not_stop_the_index(bench: Bench, files: Fault
     assert all(isinstance(one, DriveTimeout) for one in await asyncio.gather(*calls, return_exceptions=True))
     await bench.put(b"k", 6)
     assert await bench.times(b"k") == {6: False, 5: False}
+
+
+async def test_a_shard_that_opens_too_late_is_closed_again(bench: Bench, files: FaultyFiles, drive: LocalDrive) -> None:
+    record = await bench.put_staged(b"k", 5)
+    before = open_descriptors()
+    gate = files.gates["pread"] = threading.Event()
+    with pytest.raises(DriveTimeout):
+        await drive.open_shard(data_of(record), 0, 1, deadline=at_once())
+    del files.gates["pread"]
+    gate.set()
+    await asyncio.sleep(0.1)
+    assert open_descriptors() == before
+
+
+async def test_two_repairs_of_one_shard_do_not_mix(tmp_path: Path, bench: Bench) -> None:
+    record = await bench.put_staged(b"k", 5, size_bytes=BIG_BYTES)
+    ref = data_of(record)
+    blocks = shard_blocks(ref, BIG_BYTES)
+    writers = [await bench.drive.create_shard(ref, size_hint=BIG_BYTES, deadline=bench.soon) for _ in range(3)]
+    for number, block in enumerate(blocks):
+        for writer in writers:
+            await writer.write([block], block_hashes(ref, blocks)[number : number + 1])
+    await writers[0].close(K, M, BIG_BYTES)
+    await writers[1].abort()
+    await writers[2].close(K, M, BIG_BYTES)
+    await bench.stage(300_000)
+    await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)
+    assert len(shard_paths(tmp_path / "d")) == 2
 
 
 async def test_a_commit_that_nobody_waits_for_any_more_is_not_begun(

@@ -22,15 +22,22 @@ Result = TypeVar("Result")
 class Job:
     """One call: what to do, and what came of it. `work` runs on the thread with what the thread owns as argument."""
 
-    __slots__ = ("error", "future", "is_answered", "is_lazy", "is_new_data", "result", "work")
+    __slots__ = ("error", "future", "is_answered", "is_lazy", "is_new_data", "result", "undo", "work")
 
     def __init__(
-        self, work: Callable[[Any], Any], future: "asyncio.Future[Any]", *, is_lazy: bool, is_new_data: bool
+        self,
+        work: Callable[[Any], Any],
+        future: "asyncio.Future[Any]",
+        *,
+        is_lazy: bool = False,
+        is_new_data: bool = False,
+        undo: Callable[[Any], object] | None = None,
     ) -> None:
         self.work = work
         self.future = future
         self.is_lazy = is_lazy  # may wait a little for company, and need not be on the disk when it is answered
         self.is_new_data = is_new_data  # refused when the drive is full
+        self.undo = undo  # gives back a result that nobody waited for
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_answered = False
@@ -91,24 +98,30 @@ class JobThreads:
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
+        undo: Callable[[Result], object] | None = None,
     ) -> Result:
-        """Run `work` on a thread. Raises what it raises, DriveTimeout when the deadline passes first."""
+        """Run `work` on a thread. Raises what it raises, DriveTimeout when the deadline passes first. `undo` gets a
+        result that came too late.
+        """
         self._require_alive()
         future: asyncio.Future[Result] = self.loop.create_future()
-        self._submit(Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data))
+        self._submit(Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, undo=undo))
         timer = self.loop.call_later(deadline.seconds_left(), self._expire, future)
         try:
             return await future
         finally:
             timer.cancel()
 
-    def post(self, work: Callable[[Any], object]) -> None:
-        """Run `work` some time; nobody waits for it and its errors are the threads' own business."""
+    def post(self, work: Callable[[Any], object]) -> bool:
+        """Run `work` some time; nobody waits for it and its errors are the threads' own business. Returns whether it
+        will be: not after `close`.
+        """
         if self._is_closed:
-            return
+            return False
         future: asyncio.Future[object] = self.loop.create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._submit(Job(work, future, is_lazy=False, is_new_data=False))
+        self._submit(Job(work, future))
+        return True
 
     async def close(self, wait_seconds: float) -> None:
         """Let the threads finish what they have and end. A hung thread is left behind."""
@@ -222,6 +235,8 @@ class JobThreads:
 def _deliver(jobs: list[Job]) -> None:
     for job in jobs:
         if job.future.done():
+            if job.undo is not None and job.error is None:
+                job.undo(job.result)
             continue
         if job.error is not None:
             job.future.set_exception(job.error)

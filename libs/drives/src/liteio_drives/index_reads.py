@@ -18,7 +18,7 @@ from liteio_drives.index_changes import Meta
 from liteio_drives.index_rows import KIND_OF, KeyAt
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NULL_BYTES, created_in, version_bytes, version_text
-from liteio_formats.record import Kind, Space
+from liteio_formats.record import Kind, Space, digest_of
 
 Mark = tuple[bytes, int]  # version, time
 
@@ -48,7 +48,15 @@ def entry_of(row: Sequence[Any], is_settled: bool, payload: bytes | None = None)
     """An Entry of the first six columns of _ROW."""
     created, version, time, kind, encoded, payload_hash = row[:6]
     return Entry(
-        version.hex(), created, time, KIND_OF[kind], is_settled, encoded[5:21], encoded, payload, payload_hash or b""
+        version.hex(),
+        created,
+        time,
+        KIND_OF[kind],
+        is_settled,
+        digest_of(encoded),
+        encoded,
+        payload,
+        payload_hash or b"",
     )
 
 

@@ -63,6 +63,7 @@ class Removed(NamedTuple):
     encoded: bytes | None
 
 
+# The last: liteio_formats.record.digest_of, in SQL.
 _HELD: Final = "created, version, time, kind, live, stray, size_bytes, substr(encoded, 6, 16)"
 _OF_KEY: Final = "space = ? AND bucket = ? AND key = ?"
 _NEWEST_FIRST: Final = "ORDER BY created DESC, version DESC, time DESC"

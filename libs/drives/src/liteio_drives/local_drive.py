@@ -57,7 +57,7 @@ from liteio_drives.index import DriveIndex, distrust_index
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
 from liteio_drives.record_view import is_new_data, view_commit
-from liteio_drives.shard_files import LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
+from liteio_drives.shard_files import LocalShardReader, LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
 from liteio_drives.shard_folder import ShardFolder
 from liteio_formats.format_json import DriveFormat, FormatError
 
@@ -223,18 +223,18 @@ class LocalDrive:
     # Shard files.
 
     async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
-        self._health.require_room()
+        self._require_room()
         return LocalShardWriter(self._io, ref, size_hint)
 
     async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
         self._health.require_readable()
 
-        def open_it(_: object) -> ShardReader:
+        def open_it(_: object) -> LocalShardReader:
             reader = open_reader(self._io, ref, first_block, block_count)
             reader.read_ahead()
             return reader
 
-        return await self._io.call(open_it, deadline)
+        return await self._io.call(open_it, deadline, undo=LocalShardReader.let_go)
 
     async def shard_facts(self, ref: ShardRef, *, verify: bool, deadline: Deadline) -> ShardFacts:
         self._health.require_readable()
@@ -254,8 +254,17 @@ class LocalDrive:
         is_lazy: bool = False,
         is_new_data: bool = False,
     ) -> Result:
-        self._health.require_room() if is_new_data else self._health.require_writable()
+        if is_new_data:
+            self._require_room()
+        else:
+            self._health.require_writable()
         return await self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data)
+
+    def _require_room(self) -> None:
+        """Raises DriveFull, DriveOffline. The committer looks again whether there is room: nothing else may come by."""
+        if self._health.is_full:
+            self._committer.post(lambda _: None)
+        self._health.require_room()
 
     def _start_committer(self) -> JobThreads:
         committer = Committer(

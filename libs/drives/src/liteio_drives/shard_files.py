@@ -8,6 +8,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
+from itertools import count
 from mmap import mmap
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
@@ -33,6 +34,7 @@ from liteio_formats.footer import FooterError, ShardFooter, align_up, encode_foo
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_CREAT
+_repairs: Final = count()
 Result = TypeVar("Result")
 
 
@@ -67,8 +69,14 @@ class ShardIO:
         self.threads: Final = threads
         self._call_seconds = call_seconds
 
-    async def call(self, work: Callable[[Any], Result], deadline: Deadline | None = None) -> Result:
-        return await self.threads.call(work, deadline or Deadline.after(self._call_seconds, self.clock))
+    async def call(
+        self,
+        work: Callable[[Any], Result],
+        deadline: Deadline | None = None,
+        undo: Callable[[Result], object] | None = None,
+    ) -> Result:
+        """As JobThreads.call; without a deadline, within the drive's own patience."""
+        return await self.threads.call(work, deadline or Deadline.after(self._call_seconds, self.clock), undo=undo)
 
 
 def run_data_job(health: DriveHealth) -> Handler:
@@ -216,6 +224,7 @@ class _Sink:
         self._final_path = path
         self.path = path
         self._descriptor, self._is_direct = self._open(is_direct)
+        self._inode = io.files.stat_open(self._descriptor).inode
         self._offset = 0
         self._buffer = io.buffers.take()
         self._filled = 0
@@ -248,9 +257,12 @@ class _Sink:
 
     def discard(self) -> None:
         try:
+            # A repair may have put another file in this one's place meanwhile.
+            is_ours = self._files.stat(self.path).inode == self._inode
             if self._descriptor >= 0:
                 self._files.close(self._descriptor)
-            self._files.unlink(self.path)
+            if is_ours:
+                self._files.unlink(self.path)
         except OSError:
             pass  # an orphan, which the collector removes when the drive answers again
         self._io.buffers.give_back(self._buffer)
@@ -262,7 +274,8 @@ class _Sink:
             return self._open_as(flags, is_direct)
         except FileExistsError:
             self._io.folder.end(self.path)
-            self.path += REPAIR_SUFFIX
+            # Two repairs of one shard may meet: each has a name of its own, in this process and beside others.
+            self.path += f".{os.getpid()}-{next(_repairs)}{REPAIR_SUFFIX}"
             self._io.folder.begin(self.path)
             return self._open_as(_WRITE_FLAGS | os.O_TRUNC, is_direct)
 
@@ -337,9 +350,15 @@ class LocalShardReader:
         return found
 
     async def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._io.threads.post(lambda _: self._io.files.close(self._descriptor))
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close, some time soon, on a data thread while there are any."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self._io.threads.post(lambda _: self._io.files.close(self._descriptor)):
+            self._io.files.close(self._descriptor)
 
     def read_ahead(self) -> None:
         """On a data thread, before anybody has the reader: what a small span needs, without another hand-off."""
