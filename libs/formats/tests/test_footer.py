@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +82,12 @@ def test_lengths_that_contradict_are_refused() -> None:
     broken = ShardFooter(DataId("0" * 32), 1, 0, 2, 2, 10, 2**20, 5, 10, (bytes(32), bytes(32), bytes(32)))
     with pytest.raises(FooterError, match="contradict"):
         decode_footer(encode_footer(broken))
+
+
+def test_the_sample_of_version_1_is_read() -> None:
+    sample = (Path(__file__).parent / "vectors" / "shard-footer-1.bin").read_bytes()
+    hashes = (bytes(range(32)), bytes(range(32, 64)))
+    data_id = DataId("00112233445566778899aabbccddeeff")
+    expected = ShardFooter(data_id, 7, 2, 2, 2, 1048577, 1048576, 524288, 524289, hashes)
+    assert decode_footer(sample) == expected
+    assert encode_footer(expected) == sample

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -50,3 +51,10 @@ def test_a_slot_outside_the_layout_is_refused() -> None:
     outside = DriveFormat(**{name: getattr(DRIVE, name) for name in DRIVE.__struct_fields__} | {"slot": 3})
     with pytest.raises(FormatError, match="contradict"):
         decode_format(encode_format(outside))
+
+
+def test_the_sample_of_version_1_is_read() -> None:
+    sample = (Path(__file__).parent / "vectors" / "format-1.json").read_bytes()
+    found = decode_format(sample)
+    assert (found.deployment_id, found.slot, found.set_width) == ("d" * 32, 1, 4)
+    assert encode_format(found) == sample
