@@ -5,6 +5,7 @@ Calls of one loop turn travel to the thread as one batch, and the answers of a b
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -17,12 +18,13 @@ from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
 from liteio_drives.health import DriveHealth
 
 Result = TypeVar("Result")
+_TIMER_SLACK_SECONDS: Final = 0.001  # deadlines this close together expire together
 
 
 class Job:
     """One call: what to do, and what came of it. `work` runs on the thread with what the thread owns as argument."""
 
-    __slots__ = ("error", "future", "is_answered", "is_lazy", "is_new_data", "result", "undo", "work")
+    __slots__ = ("at", "error", "future", "is_answered", "is_lazy", "is_new_data", "result", "undo", "work")
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Job:
         self.future = future
         self.is_lazy = is_lazy  # may wait a little for company, and need not be on the disk when it is answered
         self.is_new_data = is_new_data  # refused when the drive is full
+        self.at = math.inf  # the loop's time at which its caller gives up
         self.undo = undo  # gives back a result that nobody waited for
         self.result: Any = None
         self.error: BaseException | None = None
@@ -87,6 +90,8 @@ class JobThreads:
         self._ended = [self.loop.create_future() for _ in range(count)]
         self._progress = 0  # rises whenever a thread is done with a batch
         self._missed_at = -1  # the progress at which a call missed its deadline
+        self._watched: set[Job] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"{name}-{number}", daemon=True).start()
@@ -105,12 +110,13 @@ class JobThreads:
         """
         self._require_alive()
         future: asyncio.Future[Result] = self.loop.create_future()
-        self._submit(Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, undo=undo))
-        timer = self.loop.call_later(deadline.seconds_left(), self._expire, future)
+        job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, undo=undo)
+        self._watch(job, self.loop.time() + deadline.seconds_left())
+        self._submit(job)
         try:
             return await future
         finally:
-            timer.cancel()
+            self._watched.discard(job)
 
     def post(self, work: Callable[[Any], object]) -> bool:
         """Run `work` some time; nobody waits for it and its errors are the threads' own business. Returns whether it
@@ -131,6 +137,8 @@ class JobThreads:
             for _ in self._ended:
                 self._queue.put(None)
         await asyncio.wait(self._ended, timeout=wait_seconds)
+        if self._timer is not None and not self._watched:
+            self._timer.cancel()
 
     def _require_alive(self) -> None:
         if self._is_closed:
@@ -157,11 +165,29 @@ class JobThreads:
             for job in jobs:
                 self._queue.put([job])
 
-    def _expire(self, future: "asyncio.Future[Any]") -> None:
-        if not future.done():
-            self._missed_at = self._progress
-            self._health.missed_deadline()
-            future.set_exception(DriveTimeout("no answer before the deadline"))
+    def _watch(self, job: Job, at: float) -> None:
+        """One timer for all callers, at the first deadline: a timer for each call costs more than the call."""
+        job.at = at
+        self._watched.add(job)
+        if self._timer is None or at < self._timer.when():
+            self._set_timer(at)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self.loop.time() + _TIMER_SLACK_SECONDS
+        for job in [job for job in self._watched if job.at <= now]:
+            self._watched.discard(job)
+            if not job.future.done():
+                self._missed_at = self._progress
+                self._health.missed_deadline()
+                job.future.set_exception(DriveTimeout("no answer before the deadline"))
+        if self._watched:
+            self._set_timer(min(job.at for job in self._watched))
 
     # On the threads.
 

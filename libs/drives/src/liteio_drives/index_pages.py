@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from liteio_contracts.storage import ListItem, ListMode, ListPage, ListQuery
+from liteio_contracts.storage import Entry, ListItem, ListMode, ListPage, ListQuery
 from liteio_drives.index_buckets import BucketTable
 from liteio_drives.index_changes import Meta
 from liteio_drives.index_reads import KeyReads, Mark, entry_of
@@ -14,7 +14,7 @@ from liteio_drives.index_rows import KeyAt
 from liteio_drives.index_sql import Sql, after_prefix
 from liteio_drives.limits import REPRESENTATIVES_MAX
 from liteio_drives.record_view import NULL_BYTES, version_bytes
-from liteio_formats.record import Kind
+from liteio_formats.record import Kind, digest_of
 
 _RANGE: Final = "space = ? AND bucket = ? AND key >= ? AND key < ?"
 _ROW: Final = "created, version, time, kind, encoded, payload_hash, key"
@@ -84,7 +84,26 @@ class _Page:
     def _collect_plain(self) -> tuple[list[ListItem], bool]:
         limit = self._query.limit
         rows = self._execute(_LIVE + " LIMIT ?", (*self._range(self._low), limit + 1)).fetchall()
-        return [ListItem(row[6], False, entry_of(row, True)) for row in rows[:limit]], len(rows) > limit
+        # Spelled out: a call of `entry_of` a row is a third of the page's time.
+        items = [
+            ListItem(
+                key,
+                False,
+                Entry(
+                    version.hex(),
+                    created,
+                    time,
+                    Kind.VALUE,
+                    True,
+                    digest_of(encoded),
+                    encoded,
+                    None,
+                    payload_hash or b"",
+                ),
+            )
+            for created, version, time, _, encoded, payload_hash, key in rows[:limit]
+        ]
+        return items, len(rows) > limit
 
     def _collect_items(self, source: Source) -> tuple[list[ListItem], bool]:
         query, found = self._query, list[ListItem]()
