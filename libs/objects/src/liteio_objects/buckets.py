@@ -15,6 +15,7 @@ from liteio_contracts.object_errors import (
     BucketExists,
     BucketMissing,
     BucketNotEmpty,
+    ConditionalConflict,
     ObjectError,
     OperationTimeout,
 )
@@ -201,8 +202,8 @@ class BucketStore:
             if not is_empty:
                 await self._reopen(name, deadline=Deadline.after(REOPEN_SECONDS, deadline.clock))
                 raise BucketNotEmpty(name)
-            for drive_set in self._engine.store_map.sets:
-                await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, deadline=deadline)
+
+            await self._remove(name, closing, deadline=deadline)
             self.forget(name)
 
     async def _read(self, name: str, *, deadline: Deadline) -> BucketBody:
@@ -217,7 +218,12 @@ class BucketStore:
         body = await self._read(name, deadline=deadline)
         if body.state is BucketState.CLOSING:
             body = msgspec.structs.replace(body, number=body.number + 1, state=BucketState.OPEN)
-            await self._write_everywhere(name, body, deadline=deadline)
+            try:
+                await self._write_everywhere(name, body, deadline=deadline)
+            except ConditionalConflict:  # Somebody else was first: with opening it, or with removing it.
+                body = await self._read(name, deadline=deadline)
+                if body.state is BucketState.CLOSING:
+                    raise
         return self._remember(name, body)
 
     async def _is_surely_empty(self, bucket_id: BucketId, *, deadline: Deadline) -> bool:
@@ -229,8 +235,35 @@ class BucketStore:
         return not page.items
 
     async def _write_everywhere(self, name: str, body: BucketBody, *, deadline: Deadline) -> None:
-        for drive_set in reversed(self._engine.store_map.sets):
-            await self._write(drive_set, name, body, deadline=deadline)
+        """A new configuration of a bucket that is there. Never written blindly: one that a rival has removed meanwhile,
+        or removed and made anew, must not come back. The first set decides, and is written last."""
+        first, *others = self._engine.store_map.sets
+        for drive_set in reversed(others):
+            await self._write(drive_set, name, body, check=_must_be_of(name, body.bucket_id), deadline=deadline)
+
+        def must_be_older(record: Record | None) -> None:
+            _must_be_of(name, body.bucket_id)(record)
+            if record is not None and decode_bucket_body(record.body).number >= body.number:
+                raise ConditionalConflict("the bucket has changed meanwhile")
+
+        await self._write(first, name, body, check=must_be_older, deadline=deadline)
+
+    async def _remove(self, name: str, closing: BucketBody, *, deadline: Deadline) -> None:
+        """Tombstones, on the first set first. Somebody who took this process for dead may have opened the bucket again,
+        and there are objects in it: then nothing is removed."""
+        first, *others = self._engine.store_map.sets
+
+        def must_be_closing(record: Record | None) -> None:
+            if record is None or decode_bucket_body(record.body) != closing:
+                raise ConditionalConflict("the bucket was opened again meanwhile")
+
+        await self._write(first, name, closing, kind=Kind.TOMBSTONE, check=must_be_closing, deadline=deadline)
+        for drive_set in others:
+            check = _must_be_of(name, closing.bucket_id)
+            try:
+                await self._write(drive_set, name, closing, kind=Kind.TOMBSTONE, check=check, deadline=deadline)
+            except (BucketMissing, ConditionalConflict):
+                continue  # It is gone, or a new bucket of that name is being made.
 
     async def _write(
         self,
@@ -263,6 +296,18 @@ class BucketStore:
         info = _info(name, body)
         self._cache[name] = (self._engine.clock.monotonic() + CACHE_SECONDS, info)
         return info
+
+
+def _must_be_of(name: str, bucket_id: BucketId) -> Callable[[Record | None], None]:
+    """The check that a bucket record is there and of this incarnation."""
+
+    def check(record: Record | None) -> None:
+        if record is None:
+            raise BucketMissing(name)
+        if decode_bucket_body(record.body).bucket_id != bucket_id:
+            raise ConditionalConflict("the bucket was removed and made anew meanwhile")
+
+    return check
 
 
 def _name(name: str) -> KeyName:

@@ -14,7 +14,8 @@ from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
 from liteio_erasure.bitrot import verify_block
-from liteio_formats.record import Record, Space
+from liteio_formats.bodies import UploadState, decode_upload_body
+from liteio_formats.record import Kind, Record, Space
 from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
 from liteio_objects.engine import Engine
 from liteio_objects.read_rule import Verdict, Weighed
@@ -145,7 +146,11 @@ class Healer:
 
     async def _is_agreed(self, drive_set: DriveSet, name: KeyName) -> bool:
         """Whether the drives that answer, W at least, hold the same registers with the same settled records. What a
-        drive that is away lacks is found when it comes back."""
+        drive that is away lacks is found when it comes back.
+
+        Not so for the end of an upload or a bucket: confirmed again, it removes parts and objects that were brought
+        back by a settler who had seen them before the end.
+        """
         deadline = self._deadline()
         held = values(
             await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
@@ -160,6 +165,9 @@ class Healer:
                 for view in registers.views[version_id].values()
             }
             if len(held_records) > 1 or any(not is_settled for held in held_records for _, is_settled in held):
+                return False
+            weighed = registers.decisions[version_id].weighed
+            if weighed is not None and _ends_others(weighed.record):
                 return False
         return True
 
@@ -278,6 +286,13 @@ class _Cover:
             for slot, before in self._whole.items()
             if slot in statuses
         )
+
+
+def _ends_others(record: Record) -> bool:
+    """Whether drives drop other rows when this record is confirmed."""
+    if record.space is Space.UPLOAD:
+        return record.kind is Kind.TOMBSTONE or decode_upload_body(record.body).state is not UploadState.OPEN
+    return record.space is Space.BUCKET and record.kind is Kind.TOMBSTONE
 
 
 def _as_name(name: KeyName) -> KeyName:

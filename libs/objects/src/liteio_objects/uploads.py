@@ -21,7 +21,13 @@ from liteio_base.ids import (
     new_data_id,
     new_upload_id,
 )
-from liteio_contracts.object_errors import BucketMissing, UploadMissing
+from liteio_contracts.object_errors import (
+    BucketMissing,
+    ConditionalConflict,
+    OperationTimeout,
+    PartRejected,
+    UploadMissing,
+)
 from liteio_contracts.object_layer import (
     Body,
     BucketInfo,
@@ -195,31 +201,49 @@ class Uploads:
         place = self._engine.store_map.place(info.bucket_id, key)
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
             upload, body = await self._read(name, info, deadline=deadline)
-            if body.state is UploadState.COMPLETED:
-                return await self._completed_before(name, info, upload, body, place, deadline)
-            stored = await self._all_parts(info, place, name.upload_id, deadline=deadline)
-            chosen = chosen_parts(request, stored)
-            infos = tuple(part_info(part) for part in chosen)
-            facts = request.summarise(upload_info(name.bucket, name.key, upload, body), infos)
-            await self._spread_parts(info, place, name.upload_id, chosen, deadline=deadline)
-            draft = msgspec.structs.replace(
-                self._draft(Space.OBJECT, info, key, place),
-                size_bytes=sum(part.size_bytes for part in chosen),
-                etag=facts.etag,
-                parts=tuple(_entry_of(part) for part in chosen),
-                metadata=upload.metadata,
-                tags=upload.tags,
-                checksum=facts.checksum,
-            )
-            write = replace(
-                self._write_of(draft, info, deadline),
-                version_id=None if versions_a_write(info) else NULL_VERSION,
-                check=condition_check(name.key, request.condition),
-                not_before=upload.time,
-                also=_completion(upload, body),
-                event=event_row(info, "s3:ObjectCreated:CompleteMultipartUpload", request.event_facts),
-            )
-            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+            try:
+                if body.state is UploadState.OPEN:
+                    return await self._complete_open(request, info, place, upload, body, deadline)
+            except (PartRejected, ConditionalConflict, OperationTimeout):
+                # Nothing was written. A rival that no lock held back may have ended the upload, and its parts are gone.
+                upload, body = await self._read(name, info, deadline=deadline)
+                if body.state is UploadState.OPEN:
+                    raise
+            return await self._completed_before(name, info, upload, body, place, deadline)
+
+    async def _complete_open(
+        self,
+        request: CompleteUpload,
+        info: BucketInfo,
+        place: Place,
+        upload: Record,
+        body: UploadBody,
+        deadline: Deadline,
+    ) -> ObjectInfo:
+        name = request.upload
+        stored = await self._all_parts(info, place, name.upload_id, deadline=deadline)
+        chosen = chosen_parts(request, stored)
+        infos = tuple(part_info(part) for part in chosen)
+        facts = request.summarise(upload_info(name.bucket, name.key, upload, body), infos)
+        await self._spread_parts(info, place, name.upload_id, chosen, deadline=deadline)
+        draft = msgspec.structs.replace(
+            self._draft(Space.OBJECT, info, name.key.encode(), place),
+            size_bytes=sum(part.size_bytes for part in chosen),
+            etag=facts.etag,
+            parts=tuple(_entry_of(part) for part in chosen),
+            metadata=upload.metadata,
+            tags=upload.tags,
+            checksum=facts.checksum,
+        )
+        write = replace(
+            self._write_of(draft, info, deadline),
+            version_id=None if versions_a_write(info) else NULL_VERSION,
+            check=condition_check(name.key, request.condition),
+            not_before=upload.time,
+            also=_completion(upload, body),
+            event=event_row(info, "s3:ObjectCreated:CompleteMultipartUpload", request.event_facts),
+        )
+        record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return object_info(info, record, is_latest=True)
 
     async def _completed_before(
@@ -256,8 +280,14 @@ class Uploads:
             record, body = await self._read(name, info, deadline=deadline)
             if body.state is not UploadState.OPEN:
                 raise UploadMissing(name.upload_id)
+
+            def must_be_open(now: Record | None) -> None:
+                """A Complete that no lock held back may have come between: an upload ends once."""
+                if now is None or decode_upload_body(now.body).state is not UploadState.OPEN:
+                    raise UploadMissing(name.upload_id)
+
             draft = msgspec.structs.replace(self._draft(Space.UPLOAD, info, record.key, place), kind=Kind.TOMBSTONE)
-            write = self._write_of(draft, info, deadline)
+            write = replace(self._write_of(draft, info, deadline), check=must_be_open)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
 
     async def _read(self, name: UploadName, info: BucketInfo, *, deadline: Deadline) -> tuple[Record, UploadBody]:

@@ -1,0 +1,204 @@
+"""Rivals that no lock keeps apart: what one ends, another neither ends again nor brings back."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from liteio_base.ids import NULL_VERSION
+from liteio_contracts.object_errors import (
+    BucketMissing,
+    BucketNotEmpty,
+    ConditionalConflict,
+    ObjectError,
+    UploadMissing,
+)
+from liteio_contracts.object_layer import (
+    BodyFacts,
+    BucketChange,
+    CompleteUpload,
+    CreateUpload,
+    NamedPart,
+    PartInfo,
+    PutPart,
+    UploadInfo,
+    UploadName,
+)
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, VersionRef
+from liteio_formats.keys import part_key
+from liteio_formats.record import Record, Space
+from liteio_objects.layer import Store
+from liteio_testkit.memory_locks import LyingLocks
+from liteio_testkit.seeded_randomness import SeededRandomness
+from liteio_testkit.store_bench import PlainBody, StoreBench
+
+
+def rival_of(bench: StoreBench) -> StoreBench:
+    """Another gateway over the same drives. Neither is kept out by the other's locks."""
+    store = Store(bench.store.engine.store_map, bench.clock, SeededRandomness("rival"), LyingLocks())
+    return StoreBench(store, bench.drives, bench.clock)
+
+
+def before_write(bench: StoreBench, rival: Callable[[], Awaitable[object]], *, skip: int = 0) -> None:
+    """Let `rival` act once, between what the next operation of `bench` reads and its write number `skip`."""
+    committer: Any = bench.store.engine.committer
+    write = committer.write
+    left = [skip]
+
+    async def wait_and_write(*arguments: Any, **options: Any) -> Record:
+        left[0] -= 1
+        if left[0] == -1:
+            await rival()
+        result: Record = await write(*arguments, **options)
+        return result
+
+    committer.write = wait_and_write
+
+
+@pytest.fixture
+async def bench() -> StoreBench:
+    made = StoreBench.of()
+    made = rival_of(made)  # without locks itself
+    await made.make_bucket()
+    return made
+
+
+# -- buckets
+
+
+async def test_a_bucket_that_few_drives_take_for_empty_can_be_read_on(bench: StoreBench) -> None:
+    bench.drives[0].set_offline(True)
+    await bench.put("a", b"1")
+    await bench.settle()
+    bench.drives[0].set_offline(False)
+    bench.drives[1].empty()  # two drives hold the object, two take the bucket for empty
+    with pytest.raises(BucketNotEmpty):
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)
+    assert await bench.get("a") == b"1"
+    await bench.put("b", b"2")
+
+
+async def test_a_closing_left_on_few_drives_is_rolled_back_by_who_finds_it(bench: StoreBench) -> None:
+    bench.drives[0].set_offline(True)
+    await bench.put("a", b"1")
+    await bench.settle()
+    bench.drives[0].set_offline(False)
+    bench.drives[1].empty()
+
+    async def die(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("killed")
+
+    buckets: Any = bench.store._buckets
+    buckets._reopen = die
+    with pytest.raises(RuntimeError):
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)
+    other = rival_of(bench)
+    assert await other.get("a") == b"1"
+    await other.put("a", b"2")
+    [drive_set] = other.store.engine.store_map.sets
+    assert await other.store.healer.rebuild_drive(drive_set, 1)
+
+
+async def test_a_bucket_that_was_opened_again_is_not_removed(bench: StoreBench) -> None:
+    other = rival_of(bench)
+
+    async def open_and_put() -> None:
+        buckets: Any = other.store._buckets
+        await buckets._reopen("photos", deadline=other.deadline)
+        await other.put("a", b"kept")
+
+    before_write(bench, open_and_put, skip=1)  # between closing it and its tombstone
+    with pytest.raises(ObjectError):
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)
+    assert await other.get("a") == b"kept"
+
+
+async def test_a_bucket_that_was_deleted_does_not_come_back(bench: StoreBench) -> None:
+    other = rival_of(bench)
+    before_write(bench, lambda: other.store.delete_bucket("photos", deadline=other.deadline))
+    with pytest.raises(BucketMissing):
+        await bench.store.delete_bucket("photos", deadline=bench.deadline)
+    with pytest.raises(BucketMissing):
+        await other.store.bucket("photos", deadline=other.deadline)
+
+
+async def test_two_changes_of_one_bucket_do_not_both_take_its_next_number(bench: StoreBench) -> None:
+    other = rival_of(bench)
+
+    async def change(of: StoreBench, tags: str) -> object:
+        return await of.store.change_bucket("photos", BucketChange(tags=tags), deadline=of.deadline)
+
+    before_write(bench, lambda: change(other, "first=1"))
+    with pytest.raises(ConditionalConflict):
+        await change(bench, "second=2")
+    assert (await other.store.bucket("photos", deadline=other.deadline)).tags == "first=1"
+
+
+# -- uploads
+
+
+def summarise(upload: UploadInfo, parts: Sequence[PartInfo]) -> BodyFacts:
+    return BodyFacts(f"whole-{len(parts)}")
+
+
+async def begin(bench: StoreBench, content: bytes = b"part") -> tuple[UploadName, CompleteUpload]:
+    info = await bench.store.create_upload(CreateUpload("photos", "big"), deadline=bench.deadline)
+    name = UploadName("photos", "big", info.upload_id)
+    part = await bench.store.put_part(PutPart(name, 1), PlainBody(content), deadline=bench.deadline)
+    await bench.settle()
+    return name, CompleteUpload(name, [NamedPart(1, part.etag)], summarise, part_bytes_min=0)
+
+
+async def test_an_upload_completed_meanwhile_is_not_aborted(bench: StoreBench) -> None:
+    other = rival_of(bench)
+    name, complete = await begin(bench)
+    before_write(bench, lambda: other.store.complete_upload(complete, deadline=other.deadline))
+    with pytest.raises(UploadMissing):
+        await bench.store.abort_upload(name, deadline=bench.deadline)
+    assert await other.get("big") == b"part"
+    again = await other.store.complete_upload(complete, deadline=other.deadline)
+    assert again.etag == "whole-1"
+
+
+async def test_a_complete_that_finds_the_parts_gone_answers_as_the_one_that_took_them(bench: StoreBench) -> None:
+    other = rival_of(bench)
+    _, complete = await begin(bench)
+
+    async def complete_and_drop(*arguments: Any, **options: Any) -> Any:
+        uploads._all_parts = all_parts
+        await other.store.complete_upload(complete, deadline=other.deadline)
+        await other.settle()
+        return await all_parts(*arguments, **options)
+
+    uploads: Any = bench.store._uploads
+    all_parts, uploads._all_parts = uploads._all_parts, complete_and_drop
+    info = await bench.store.complete_upload(complete, deadline=bench.deadline)
+    assert info.etag == "whole-1"
+
+
+async def test_a_complete_that_lost_to_another_answers_as_that(bench: StoreBench) -> None:
+    other = rival_of(bench)
+    _, complete = await begin(bench)
+    before_write(bench, lambda: other.store.complete_upload(complete, deadline=other.deadline))
+    info = await bench.store.complete_upload(complete, deadline=bench.deadline)
+    assert info.etag == "whole-1"
+    await bench.settle()
+    usage = await bench.store.usage("photos", deadline=bench.deadline)
+    assert usage.versions == 1
+
+
+async def test_a_part_brought_back_after_the_upload_ended_goes_with_the_next_scan(bench: StoreBench) -> None:
+    name, _ = await begin(bench, b"")
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    part = KeyName(Space.PART, bucket.bucket_id, part_key(name.upload_id, 1))
+    [row] = bench.drives[1].held(part).records
+    await bench.store.abort_upload(name, deadline=bench.deadline)
+    await bench.settle()
+    assert not bench.drives[1].held(part).records
+    # A settler that had read the part before the end gives it to a drive that lacked it, and confirms it.
+    late = Commit((RowCommit(row.encoded, CasScope.VERSION, row.time, row.shard_index),))
+    await bench.drives[1].commit(late, deadline=bench.deadline)
+    await bench.drives[1].confirm([VersionRef(part, NULL_VERSION, row.time)], deadline=bench.deadline)
+    [drive_set] = bench.store.engine.store_map.sets
+    assert await bench.store.healer.scan(drive_set) == []
+    assert not bench.drives[1].held(part).records
