@@ -74,7 +74,7 @@ class Client:
         self, what: str, work: Callable[[Store, Deadline], Awaitable[T]], gateway: Gateway | None = None
     ) -> T:
         """Ask a gateway. Raises Unknown, Failed, and the object errors that tell something."""
-        chosen = gateway if gateway is not None else self.draw.one_of(self.world.gateways)
+        chosen = gateway if gateway is not None else self.draw.one_of(self.world.live_gateways() or self.world.gateways)
         hangs_up = self.draw.chance(0.05) and not self.is_patient
         patience = self.draw.uniform(0.001, 2.0) if hangs_up else None
         deadline = chosen.deadline(30.0 if self.is_patient else self.draw.uniform(1.0, 12.0))

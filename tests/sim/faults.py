@@ -9,6 +9,7 @@ from tests.sim.sim_drive import SimDrive
 from tests.sim.world import HOUR, PLANS, Draw, Gateway, World
 
 from liteio_contracts.object_errors import ObjectError
+from liteio_contracts.storage_errors import StorageError
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.sim_network import CALM, LinkPlan
 
@@ -209,7 +210,7 @@ class Storm:
         async def act() -> None:
             try:
                 await work(gateway)
-            except ObjectError as trouble:
+            except (ObjectError, StorageError) as trouble:
                 self._log(f"{gateway.process.name} {what}: {trouble!r}")
 
         async def ask() -> None:

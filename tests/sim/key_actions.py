@@ -167,16 +167,17 @@ class SeeAll:
         return [stack] if all(matches) else []
 
 
-def seen_idents(actions: Sequence[object]) -> set[str]:
-    """The versions that some action tells of having been there."""
-    seen: set[str] = set()
+def seen(actions: Sequence[object]) -> tuple[set[str], set[str]]:
+    """The versions and the tags that some action tells of having been there."""
+    idents: set[str] = set()
+    tags: set[str] = set()
     for action in actions:
-        if (isinstance(action, SeeLatest) and action.ident is not None) or (isinstance(action, SeeVersion) and action.is_there):
-            seen.add(action.ident)
-        elif isinstance(action, SeeAll):
-            seen.update(action.idents)
-        elif isinstance(action, SetTags) and action.ident is not None:
-            seen.add(action.ident)
-        elif isinstance(action, Add) and action.condition is not None and action.condition.etag is not None:
-            seen.add(action.condition.etag)
-    return seen
+        if isinstance(action, SeeLatest | SeeVersion | SetTags) and action.ident is not None:
+            idents.add(action.ident)
+        if isinstance(action, SeeLatest | SeeVersion) and action.tags is not None:
+            tags.add(action.tags)
+        if isinstance(action, SeeAll):
+            idents.update(action.idents)
+        if isinstance(action, Add | Refused) and action.condition is not None and action.condition.etag is not None:
+            idents.add(action.condition.etag)
+    return idents, tags

@@ -246,7 +246,8 @@ class ObjectClient(Client):
             request = ListObjects(bucket, after=after, limit=PAGE_KEYS)
             calls = {key: self.recorder.begin(self.name, (bucket, key), None) for key in self.keys if key > after}
             page = await self._page(
-                f"list {bucket} after {after}", lambda store, at, asked=request: store.list_objects(asked, deadline=at)
+                f"list {bucket} after {after}",
+                lambda store, at, asked=request: store.list_objects(asked, deadline=at),  # type: ignore[misc]  # bound now
             )
             shown = {info.key: info for info in page.objects}
             end = page.next_after if page.is_truncated else ""

@@ -7,11 +7,11 @@ moment after its call, or never. The search is Wing and Gong's, remembering what
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from liteio_testkit.history import NEVER
 
-TRIES_MAX = 300_000
+TRIES_MAX = 100_000
 
 State = TypeVar("State", bound=Hashable)
 
@@ -22,7 +22,7 @@ class Action(Protocol):
     @property
     def changes(self) -> bool: ...
 
-    def nexts(self, state: "object") -> Sequence["object"]:
+    def nexts(self, state: Any) -> Sequence[Any]:
         """The states that it may lead to; none when it can not have happened in `state`."""
 
 

@@ -133,8 +133,9 @@ def install(sim: Sim) -> None:
     """Let every task be known to its process, and give the simulation a network that owns its messages."""
     network = OwnedNetwork(sim.randomness.fork("network"), sim.clock, sim.network.plan)
     sim.network = network
-    make = sim.loop.get_task_factory()
-    assert make is not None
+    made_before = sim.loop.get_task_factory()
+    assert made_before is not None
+    make: Any = made_before  # since Python 3.11 a factory takes a context too, which its type does not say
 
     def make_owned(loop: asyncio.AbstractEventLoop, coroutine: Any, context: Context | None = None) -> Any:
         task = make(loop, coroutine, context=context)

@@ -42,7 +42,8 @@ async def expire(world: World) -> None:
 
 
 async def check_census(world: World) -> None:
-    """Every drive counts and holds the very same records, all settled, one a version, each with a shard that verifies."""
+    """Every drive counts and holds the very same records, all settled, one a version, each with a
+    shard that verifies."""
     lost = [drive.slot for drive in world.lost_drives()]
     if lost:
         raise Violation(f"drives {lost} are not whole again")

@@ -1,8 +1,9 @@
 """`Recorder`: what clients asked and were told, as histories that `orders` can judge."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.sim.key_actions import Add, Refused, seen_idents
+from tests.sim.key_actions import Add, SetTags, seen
 from tests.sim.orders import Action, Step
 
 from liteio_base.ids import VersionId
@@ -83,20 +84,22 @@ class Recorder:
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
-    def history(self, place: Place) -> list[Step]:
-        """The steps of a key, without unknown puts that nobody ever saw: they may be taken not to have happened, unless
-        a refusal could hang on them.
+    def histories(self, place: Place) -> Iterator[list[Step]]:
+        """The steps of a key, with ever more of those whose outcome nobody knows: if an order is found with some of
+        them left out, as if they had never happened, there is one. The last has them all.
         """
         steps = list(self.steps.get(place, {}).values())
-        actions = [step.action for step in steps]
-        if any(isinstance(action, Refused) for action in actions):
-            return steps
-        seen = seen_idents(actions)
-        return [
-            step
-            for step in steps
-            if step.ended != NEVER
-            or not isinstance(step.action, Add)
-            or step.action.version.is_marker
-            or step.action.version.ident in seen
-        ]
+        idents, tags = seen([step.action for step in steps])
+
+        def is_seen(step: Step) -> bool:
+            action = step.action
+            if isinstance(action, Add):
+                return action.version.ident in idents
+            return isinstance(action, SetTags) and action.tags in tags
+
+        def is_unseen_value(step: Step) -> bool:
+            return isinstance(step.action, Add) and not step.action.version.is_marker and not is_seen(step)
+
+        yield [step for step in steps if step.ended != NEVER or is_seen(step)]
+        yield [step for step in steps if step.ended != NEVER or not is_unseen_value(step)]
+        yield steps

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,6 +69,11 @@ def _describe(problem: Exception) -> str:
     return notes + "\n" + "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
 
 
+def _print_failures(totals: Totals, lines: int) -> None:
+    for seed, told in totals.failures:
+        print(f"--- seed {seed} failed", *told.splitlines()[-lines:], sep="\n", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
@@ -87,16 +92,15 @@ def main() -> int:
     totals = Totals()
     if asked.jobs == 1:
         totals = run_seeds(asked.seed, asked.count, asked.plant)
+        _print_failures(totals, asked.lines)
     else:
         with ProcessPoolExecutor(asked.jobs) as pool:
             starts = range(asked.seed, asked.seed + asked.count, _CHUNK)
             end = asked.seed + asked.count
             chunks = [pool.submit(run_seeds, start, min(_CHUNK, end - start), asked.plant) for start in starts]
-            for chunk in chunks:
+            for chunk in as_completed(chunks):
+                _print_failures(chunk.result(), asked.lines)
                 totals.add(chunk.result())
-    for seed, told in totals.failures:
-        lines = told.splitlines()
-        print(f"--- seed {seed} failed", *lines[-asked.lines :], sep="\n")
     seconds = time.monotonic() - started
     failed = [seed for seed, _ in totals.failures]
     print(f"{totals.seeds} seeds in {seconds:.1f} s, {len(failed)} failed {failed[:50]}, {totals.undecided} undecided")

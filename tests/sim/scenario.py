@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tests.sim.bucket_client import FLEETING_KEYS, PLACE
 from tests.sim.client import Failed, Unknown
 from tests.sim.faults import Storm
-from tests.sim.orders import OrderUndecided, find_order
+from tests.sim.orders import OrderUndecided, Stuck, find_order
 from tests.sim.quiet import check_census, check_nothing_left, expire, settle_down
 from tests.sim.recorder import Violation
 from tests.sim.sim_drive import SimDrive
@@ -34,8 +34,18 @@ class Told:
 
 def run_seed(seed: int, drive_class: type[SimDrive] = SimDrive) -> Told:
     """Raises Violation, or whatever else went wrong, with the seed and the end of the trace."""
+    traces: list[Sim] = []
+
+    async def main(sim: Sim) -> Told:
+        traces.append(sim)
+        return await _Scenario(sim, drive_class).run()
+
     with _heard_errors() as heard:
-        told = run_sim(lambda sim: _Scenario(sim, drive_class).run(), seed, seconds_max=SECONDS_MAX)
+        try:
+            told = run_sim(main, seed, seconds_max=SECONDS_MAX)
+        except BaseException as problem:
+            problem.__notes__ = [sim.print_trace(len(sim.trace)) for sim in traces]  # whole, for the runner to cut
+            raise
     if heard:
         raise Violation(f"seed {seed}: the store logged an error: {heard[0].getMessage()} {heard[0].exc_info}")
     return told
@@ -47,7 +57,7 @@ def _heard_errors() -> Iterator[list[logging.LogRecord]]:
     heard: list[logging.LogRecord] = []
     logger = logging.getLogger("liteio_objects")
     handler = logging.Handler(logging.ERROR)
-    handler.emit = heard.append  # type: ignore[method-assign]  # the whole handler
+    handler.emit = heard.append  # type: ignore[method-assign,assignment]  # the whole handler
     before = (logger.level, logger.propagate)
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR)
@@ -131,8 +141,12 @@ class _Scenario:
         recorder = self.work.recorder
         for place in sorted(recorder.steps):
             initial: object = None if place == PLACE else ()
+            stuck: Stuck | None = None
             try:
-                stuck = find_order(recorder.history(place), initial)
+                for steps in recorder.histories(place):
+                    stuck = find_order(steps, initial)
+                    if stuck is None:
+                        break
             except OrderUndecided:
                 self.undecided += 1
                 continue

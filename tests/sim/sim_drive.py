@@ -1,4 +1,10 @@
-"""`SimDrive`: a MemoryDrive that notes every transaction in the trace."""
+"""`SimDrive`: a MemoryDrive that notes every transaction in the trace.
+
+A writer's commit that it has refused it refuses for good, also when the network delivers the message once more. The
+protocol has no such rule: a repetition after the reason has gone would be taken, though the client was told that
+nothing
+was written. The drives' wire does not deliver a message twice on its own, so this is left out here, as in the model.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +12,7 @@ from typing import Any
 from liteio_base.deadline import Deadline
 from liteio_base.ids import Generation
 from liteio_contracts.storage import Commit, FenceAnswer, FenceRequest, KeyName, VersionRef
-from liteio_contracts.storage_errors import StorageError
+from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, StorageError
 from liteio_formats.record import Record, decode_record
 from liteio_testkit.manual_clock import EPOCH_NS
 from liteio_testkit.memory_drive import MemoryDrive
@@ -20,6 +26,7 @@ class SimDrive(MemoryDrive):
     def __init__(self, log: Callable[[str], None], slot: int, *arguments: Any, **options: Any) -> None:
         super().__init__(slot, *arguments, **options)
         self._log = log
+        self._refused: dict[Commit, StorageError] = {}
 
     def note(self, text: str) -> None:
         self._log(f"    d{self.slot} {text}")
@@ -33,10 +40,15 @@ class SimDrive(MemoryDrive):
         records = [decode_record(row.encoded) for row in commit.rows]
         told = " + ".join(describe(record) for record in records)
         how = "settles" if commit.generation is None else f"base {short_time(commit.rows[0].base)}"
+        if (refusal := self._refused.get(commit)) is not None:
+            self.note(f"refuses again {told} {how}: {type(refusal).__name__}")
+            raise refusal
         try:
             await super().commit(commit, deadline=deadline)
         except StorageError as error:
             self.note(f"REFUSES {told} {how}: {type(error).__name__}")
+            if commit.generation is not None and not isinstance(error, DriveOffline | DriveTimeout):
+                self._refused[commit] = error
             raise
         self.note(f"takes {told} {how}")
 

@@ -54,7 +54,8 @@ class AnyClient(UploadClient, BucketClient):
             await self.do(self.draw.weighed(*self.choices()))
 
     def _pause_seconds(self) -> float:
-        """Mostly at once, so that clients meet; now and then long enough for sweeps and late messages to come between."""
+        """Mostly at once, so that clients meet; now and then long enough for sweeps and late messages
+        to come between."""
         return self.draw.weighed(
             (14, self.draw.uniform(0, 0.01)),
             (5, self.draw.uniform(0, 1.0)),

@@ -1,4 +1,5 @@
-"""The world of one seed: a set of drives, several gateways over lossy links, one lock service, and what clients were told.
+"""The world of one seed: a set of drives, several gateways over lossy links, one lock service, and what clients were
+told.
 
 Everything that differs from seed to seed is drawn here: the code, how honest the locks are, how rough the network is,
 how far the clocks are off, whether a gateway repairs in the background.
@@ -119,8 +120,9 @@ class Gateway:
         """End what runs for ever, and wait until nothing is under way. Raises Violation when something never ends."""
         for loop in self._loops:
             loop.cancel()
-        if self.process.tasks:
-            await asyncio.wait(set(self.process.tasks), timeout=_REST_SECONDS)
+        ends = self.clock.monotonic() + _REST_SECONDS
+        while self.process.tasks and self.clock.monotonic() < ends:  # What ends may begin something else.
+            await asyncio.wait(set(self.process.tasks), timeout=ends - self.clock.monotonic())
         if self.process.tasks:
             left = sorted(str(task.get_coro()) for task in self.process.tasks)
             raise Violation(f"{self.process.name} is still at work after {_REST_SECONDS} s: {left}")
