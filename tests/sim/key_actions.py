@@ -87,7 +87,8 @@ class Remove:
     changes: ClassVar[bool] = True
 
     def nexts(self, stack: Stack) -> list[Stack]:
-        return [tuple(version for version in stack if version.ident != self.ident)]
+        places = [at for at, version in enumerate(stack) if version.ident == self.ident]
+        return [(*stack[:at], *stack[at + 1 :]) for at in places] or [stack]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Recorder:
     steps: dict[Place, dict[int, Step]] = field(default_factory=dict)
     idents: dict[tuple[str, str, VersionId], str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    repeatable: set[tuple[str, str, str]] = field(default_factory=set)  # bucket, key, ident: may be there twice
     _events: int = 0
     _numbers: int = 0
 

@@ -1,4 +1,4 @@
-"""Run seeds: `python -m tests.sim.run --seed N --count M [--jobs J] [--plant NAME] [--trace]`.
+"""Run seeds: `python -m tests.sim.run --seed N --count M [--jobs J] [--plant NAME] [--stop] [--lines L]`.
 
 Prints a line of totals, and for each seed that failed what was wrong and the end of its trace. Runs itself again with
 PYTHONHASHSEED=0, since a seed replays only with the same hashes.
@@ -81,6 +81,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--plant", default="")
     parser.add_argument("--lines", type=int, default=TRACE_LINES, help="lines of the trace of a failed seed")
+    parser.add_argument("--stop", action="store_true", help="at the first failure")
     asked = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.execve(
@@ -91,7 +92,7 @@ def main() -> int:
     started = time.monotonic()
     totals = Totals()
     if asked.jobs == 1:
-        totals = run_seeds(asked.seed, asked.count, asked.plant)
+        totals = run_seeds(asked.seed, asked.count, asked.plant, stops=asked.stop)
         _print_failures(totals, asked.lines)
     else:
         with ProcessPoolExecutor(asked.jobs) as pool:

@@ -36,6 +36,7 @@ class Trial:
     ident: str = ""
     call: Call | None = None  # from the first Complete on
     is_completed: bool = False
+    is_complete_in_doubt: bool = False  # some Complete was answered 503, or not at all
     may_be_aborted: bool = False
     is_aborted: bool = False
 
@@ -113,15 +114,21 @@ class UploadClient(ObjectClient):
     async def _complete(self, trial: Trial) -> None:
         if trial.call is None:
             self._begin_completing(trial)
-        bucket, key = trial.name.bucket, trial.name.key
+        bucket = trial.name.bucket
         named = [NamedPart(number, hashlib.md5(part).hexdigest()) for number, part in sorted(trial.parts.items())]
+        was_in_doubt, trial.is_complete_in_doubt = trial.is_complete_in_doubt, True
         request = CompleteUpload(trial.name, named, summarise, part_bytes_min=0)
         try:
             info = await self.ask(
                 f"complete {self._told(trial)}", lambda store, at: store.complete_upload(request, deadline=at)
             )
+        except Unknown:
+            if was_in_doubt and not trial.is_completed:
+                self._may_be_there_twice(trial)
+            raise
         except UploadMissing as missing:
-            if not trial.may_be_aborted:
+            # A Complete that was not acknowledged may be rolled back with its object but not with the upload's end.
+            if not trial.may_be_aborted and (trial.is_completed or not was_in_doubt):
                 raise Violation(f"Complete of {trial.name} was told {missing!r} though nobody aborted it") from missing
             return
         except PartRejected as rejected:
@@ -132,12 +139,19 @@ class UploadClient(ObjectClient):
             raise self.must_stay(missing) from missing
         if info.etag != trial.ident or trial.is_aborted:
             raise Violation(f"Complete of {trial.name} ({trial}) was told {info.etag}")
-        trial.is_completed = True
+        trial.is_completed, trial.is_complete_in_doubt = True, was_in_doubt
         if self.modes[bucket] is Versioning.ENABLED:
             self._learn(info)
         if trial.call is not None:
             trial.call.done(Add(self._version(trial), self.modes[bucket]))
-        del key
+
+    def _may_be_there_twice(self, trial: Trial) -> None:
+        """The known limit of two conditional creations of which neither was acknowledged: two Completes are such."""
+        bucket, key = trial.name.bucket, trial.name.key
+        if self.modes[bucket] is Versioning.ENABLED:
+            self.recorder.repeatable.add((bucket, key, trial.ident))
+            action = Add(self._version(trial), self.modes[bucket], is_unknown=True)
+            self.recorder.begin(self.name, (bucket, key), action)
 
     def _begin_completing(self, trial: Trial) -> None:
         parts = [content for _, content in sorted(trial.parts.items())]

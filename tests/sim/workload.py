@@ -38,7 +38,7 @@ class AnyClient(UploadClient, BucketClient):
             (8, self.list_keys),
             (2, self.list_prefixes),
             (5, self.list_versions),
-            (6, self.upload),
+            (9, self.upload),
             (3, self.create_bucket),
             (4, self.delete_bucket),
             (4, self.put_in),
@@ -84,6 +84,7 @@ class Workload:
     async def prepare(self) -> None:
         """Make the buckets, with versions from before versioning was suspended. Nothing goes wrong yet."""
         gateway, client = self.world.gateways[0], self.clients[0]
+        client.is_patient = True
         store = gateway.store
         await gateway.ask(store.create_bucket(CreateBucket(STAYING, "owner"), deadline=gateway.deadline()))
         call = self.recorder.begin("setup", PLACE, None)
@@ -97,6 +98,7 @@ class Workload:
                 await client.put()
             await self._set_mode(Versioning.SUSPENDED)
             client.modes[STAYING] = Versioning.SUSPENDED
+        client.is_patient = False
         await self.world.clock.sleep(2.0)  # Gateways remember configurations for a second.
 
     async def _set_mode(self, versioning: Versioning) -> None:
