@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _RECONNECT_SECONDS: Final = 1
 _PING_SECONDS: Final = 20  # a peer that is gone without a word is noticed after two pings
 _PENDING_BYTES_MAX: Final = 2 * MIB
+_CLOSE_SECONDS: Final = 3.0
 _ACK_SECONDS: Final = 5.0
 _STREAM_RETRY_SECONDS: Final = 2.0
 
@@ -53,7 +54,11 @@ class Bus:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
-        await self._client.close()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._client.close()
+        except TimeoutError:
+            _log.debug("the bus did not take leave in time")
 
     @property
     def is_ready(self) -> bool:

@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from liteio_base.clock import Clock, Randomness
 from liteio_base.ids import DeploymentId, new_deployment_id, new_drive_id
 from liteio_contracts.storage import StorageAPI
-from liteio_contracts.storage_errors import StorageError
+from liteio_contracts.storage_errors import RecordCorrupt, StorageError
 from liteio_drives.drive_format import has_format, has_index, is_blank, prepare, read_format, read_pending, take_on
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.limits import DriveSettings
@@ -28,6 +28,8 @@ from liteio_drives.offline_drive import OfflineDrive
 from liteio_formats.format_json import DriveFormat, FormatError
 
 _log = logging.getLogger(__name__)
+
+_OPEN_PAUSES_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 
 
 class FormatRefused(Exception):
@@ -76,18 +78,37 @@ async def open_drives(
         slot = number % layout.set_width
         reason = reasons.get(number)
         if reason is None:
-            try:
-                drives.append(
-                    await LocalDrive.open(
-                        path, slot, clock=clock, randomness=randomness, settings=settings, files=system
-                    )
-                )
+            opened = await _open(path, slot, clock=clock, randomness=randomness, settings=settings, files=system)
+            if isinstance(opened, LocalDrive):
+                drives.append(opened)
                 continue
-            except StorageError as trouble:  # offline, or an index that is damaged
-                reason = str(trouble)
+            reason = str(opened)
         _log.error("drive %s is left out: %s", path, reason)
         drives.append(OfflineDrive(path, slot, reason))
     return OpenedDrives(deployment_id, tuple(drives))
+
+
+async def _open(
+    path: str,
+    slot: int,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    settings: DriveSettings | None,
+    files: FileSystem,
+) -> LocalDrive | StorageError:
+    """The drive, or why it can not be used. After a crash the first process to open an index recovers its log, and the
+    others find it locked for that long: they try again, for they would do without the drive until their next start.
+    """
+    for pause in _OPEN_PAUSES_SECONDS:
+        try:
+            return await LocalDrive.open(path, slot, clock=clock, randomness=randomness, settings=settings, files=files)
+        except RecordCorrupt as damage:
+            return damage
+        except StorageError as trouble:
+            reason = trouble
+        await clock.sleep(pause)
+    return reason
 
 
 def settle_formats(

@@ -1,6 +1,7 @@
 """`liteio events`: switch a bucket's events on or off, and watch them come."""
 
 import asyncio
+import signal
 import sys
 from typing import Final
 
@@ -51,9 +52,12 @@ async def tail_events(settings: ServerSettings, bucket: str, *, as_json: bool) -
         async def show(message: Msg) -> None:
             print(message.data.decode() if as_json else describe(message.data), flush=True)
 
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await bus.subscribe(events_of(bucket), show)
         print(f"listening for events of {bucket or 'all buckets'}; Ctrl-C ends", file=sys.stderr, flush=True)
-        await asyncio.Event().wait()
+        await stopped.wait()
 
 
 def describe(payload: bytes) -> str:
