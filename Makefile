@@ -6,7 +6,7 @@ T ?=
 ARGS ?=
 # These start servers and measure or break them, so they run one after the other, by targets of their own. Skipped tests
 # are printed with their reasons, and the slowest with their times.
-APART = clients chaos memory test_one_machine.py
+APART = sim clients chaos memory test_one_machine.py
 PARTS = unit sim clients chaos memory
 PYTEST = $(BIN)/pytest -rs --durations=15 --durations-min=1
 CODE = $(if $(T),$(T),libs services tests)
