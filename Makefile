@@ -30,8 +30,8 @@ test: setup ## Run the tests: all that CI runs, or those of T (ARGS='-k name' pa
 	@$(if $(T),$(PYTEST) $(T) $(ARGS),$(foreach part,$(PARTS),echo '== $(part)' && $(MAKE) --no-print-directory $(part) &&) :)
 unit: setup ## Every member's unit and contract tests, and those of the tree itself
 	@$(PYTEST) libs services tests $(foreach part,$(APART),--ignore=tests/$(part)) $(ARGS)
-sim: setup ## Simulate seeds: SEED=n replays one, COUNT=m runs m from SEED on (300 from 1 if neither is given)
-	@$(BIN)/python -m tests.sim.run --seed $(or $(SEED),1) --count $(or $(COUNT),$(if $(SEED),1,300)) --jobs $$(nproc)
+sim: setup ## Simulate 300 seeds and planted bugs; SEED=n replays one, COUNT=m runs m from SEED on (or from 1)
+	@$(if $(SEED)$(COUNT),$(BIN)/python -m tests.sim.run --seed $(or $(SEED),1) --count $(or $(COUNT),1) --jobs $$(nproc),$(PYTEST) tests/sim $(ARGS))
 clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all: every one that there is)
 	@$(PYTEST) tests/clients $(ARGS)
 chaos: setup ## One machine from start to end; kill processes, cut power, lose drives (LITEIO_SEED=n repeats a run)
