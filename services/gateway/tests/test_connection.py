@@ -230,3 +230,14 @@ def test_requests_in_flight_finish_when_the_server_stops(tmp_path: Path) -> None
         assert head.startswith(b"HTTP/1.1 200")
         finishing.join()
     assert running.layer._buckets["bucket"].keys["k"][0].content == body
+
+
+def test_a_stop_does_not_wait_for_the_farewell_of_a_client_that_is_not_reading(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        stopped = time.monotonic()
+        with live_server(tmp_path, has_tls=True, drain_seconds=15) as running:
+            stream = stack.enter_context(running.connect())
+            stream.sendall(signed(running, "PUT", "/bucket"))
+            assert answer_of(stream)[0].startswith(b"HTTP/1.1 200")
+            stopped = time.monotonic()
+        assert time.monotonic() - stopped < 10

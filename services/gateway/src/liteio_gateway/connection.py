@@ -5,6 +5,8 @@
   request), and within HEADER_BYTES_ABORT.
 - A client that takes no byte of an answer for `idle_seconds` is cut off. Pauses while a body is *read* are bounded
   where it is read (body_source.py).
+- A connection that was closed and has nothing left to send is gone within CLOSING_SECONDS_MAX: over TLS, closing waits
+  for the client's own farewell (RFC 8446, section 6.1), which a client that is not reading never sends.
 One timer a process looks at all connections, so a request costs two assignments.
 
 And what a small answer needs is written in one system call: uvicorn writes an answer's head and body apart.
@@ -22,6 +24,7 @@ from liteio_gateway.limits import CORKED_BYTES_MAX, HEADER_BYTES_ABORT
 from liteio_s3.errors import SLOW_DOWN, render_error
 
 WATCH_SECONDS: Final = 1.0
+CLOSING_SECONDS_MAX: Final = 2.0
 
 
 class GatewayConnection(HttpToolsProtocol):
@@ -43,6 +46,7 @@ class GatewayConnection(HttpToolsProtocol):
         self._header_bytes = 0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
+        self._closing_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's has all of its methods, but is no subclass
@@ -77,7 +81,15 @@ class GatewayConnection(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent != self._unsent_bytes:
             self._unsent_bytes, self._unsent_since = unsent, now
+            if unsent == 0 and self.transport.is_closing():
+                self._end_closing(now)
         elif now - self._unsent_since > self.idle_seconds:
+            self.transport.abort()
+
+    def _end_closing(self, now: float) -> None:
+        if self._closing_since is None:
+            self._closing_since = now
+        elif now - self._closing_since >= CLOSING_SECONDS_MAX:
             self.transport.abort()
 
 
