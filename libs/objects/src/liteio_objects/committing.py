@@ -5,6 +5,7 @@ callers hold around a write only keeps rivals from wasting each other's work.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -255,12 +256,13 @@ def _refs(write: VersionWrite, record: Record) -> list[VersionRef]:
 
 def refusal_error(drive_set: DriveSet, write: VersionWrite, refusals: Sequence[StorageError]) -> Exception:
     """Nothing was written anywhere: the error that tells why."""
-    kinds = {type(refusal) for refusal in refusals}
+    kinds = Counter(type(refusal) for refusal in refusals)
     if BucketHoldsObjects in kinds:
         return BucketNotEmpty(write.name.key.decode(errors="replace"))
     if StaleBucket in kinds:
         return BucketChanged()
-    if RequirementMissing in kinds and write.requires is not None:
+    # A drive that was emptied lacks the upload too: only more drives than may be lost can tell that it is gone.
+    if write.requires is not None and kinds[RequirementMissing] > drive_set.code.m:
         return UploadMissing(write.requires.key[-48:].decode(errors="replace"))
     if DriveFull in kinds:
         return StoreFull("too many drives refuse new data", causes=refusals)
