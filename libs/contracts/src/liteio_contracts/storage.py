@@ -5,7 +5,7 @@ and *fences* (versions it has promised to refuse). docs/protocols/commit.md says
 executes the transactions below, each all or nothing and durable when it answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
@@ -283,7 +283,9 @@ class ShardReader(Protocol):
 class StorageAPI(Protocol):
     """One drive. Callers never learn whether it is local or one hop away.
 
-    Every method may raise DriveUnavailable. A drive that can not be asked is never the same as one that holds nothing.
+    Every method may raise DriveUnavailable, when it is awaited: what every request needs returns an Awaitable, so that
+    a drive of this process need not be a coroutine for it. A drive that can not be asked is never the same as one that
+    holds nothing.
     """
 
     @property
@@ -299,12 +301,12 @@ class StorageAPI(Protocol):
 
     async def status(self, *, deadline: Deadline) -> DriveStatus: ...
 
-    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+    def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Awaitable[KeyAnswer]:
         """Raises RecordCorrupt when the index is damaged there."""
 
-    async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage: ...
+    def list_page(self, query: ListQuery, *, deadline: Deadline) -> Awaitable[ListPage]: ...
 
-    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
+    def commit(self, commit: Commit, *, deadline: Deadline) -> Awaitable[None]:
         """Durable when it returns. Raises CommitRefused (nothing written), ShardMissing, or
         DriveUnavailable (unknown)."""
 

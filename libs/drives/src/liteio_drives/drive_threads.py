@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from liteio_base.check import check
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
-from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
+from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, StorageError
 from liteio_drives.health import DriveHealth
 
 Result = TypeVar("Result")
@@ -90,13 +90,13 @@ class JobThreads:
         self._ended = [self.loop.create_future() for _ in range(count)]
         self._progress = 0  # rises whenever a thread is done with a batch
         self._missed_at = -1  # the progress at which a call missed its deadline
-        self._watched: set[Job] = set()
+        self._watched: set[Job] = set()  # whose callers wait; those who were cancelled stay until their deadline
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"{name}-{number}", daemon=True).start()
 
-    async def call(
+    def call(
         self,
         work: Callable[[Any], Result],
         deadline: Deadline,
@@ -104,19 +104,24 @@ class JobThreads:
         is_lazy: bool = False,
         is_new_data: bool = False,
         undo: Callable[[Result], object] | None = None,
-    ) -> Result:
-        """Run `work` on a thread. Raises what it raises, DriveTimeout when the deadline passes first. `undo` gets a
-        result that came too late.
+    ) -> "asyncio.Future[Result]":
+        """Run `work` on a thread. Fails with what it raises, with DriveTimeout when the deadline passes first. `undo`
+        gets a result that came too late.
         """
-        self._require_alive()
+        problem = self._find_problem()
+        if problem is not None:
+            return self.refuse(problem)
         future: asyncio.Future[Result] = self.loop.create_future()
         job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, undo=undo)
         self._watch(job, self.loop.time() + deadline.seconds_left())
         self._submit(job)
-        try:
-            return await future
-        finally:
-            self._watched.discard(job)
+        return future
+
+    def refuse(self, error: StorageError) -> "asyncio.Future[Any]":
+        """The answer of a call that need not be made."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+        future.set_exception(error)
+        return future
 
     def post(self, work: Callable[[Any], object]) -> bool:
         """Run `work` some time; nobody waits for it and its errors are the threads' own business. Returns whether it
@@ -137,15 +142,17 @@ class JobThreads:
             for _ in self._ended:
                 self._queue.put(None)
         await asyncio.wait(self._ended, timeout=wait_seconds)
-        if self._timer is not None and not self._watched:
+        if self._timer is not None and not any(job.is_wanted for job in self._watched):
             self._timer.cancel()
 
-    def _require_alive(self) -> None:
+    def _find_problem(self) -> StorageError | None:
+        """Why a call need not even be tried."""
         if self._is_closed:
-            raise DriveOffline("the drive was closed")
+            return DriveOffline("the drive was closed")
         if self._missed_at == self._progress and self._is_stuck():
             self._health.missed_deadline()
-            raise DriveTimeout("the drive has not answered an earlier call yet")
+            return DriveTimeout("the drive has not answered an earlier call yet")
+        return None
 
     def _is_stuck(self) -> bool:
         now = self._clock.monotonic()
@@ -176,6 +183,18 @@ class JobThreads:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_at(at, self._expire)
+
+    def _deliver(self, jobs: list[Job]) -> None:
+        self._watched.difference_update(jobs)
+        for job in jobs:
+            if job.future.done():
+                if job.undo is not None and job.error is None:
+                    job.undo(job.result)
+                continue
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)
 
     def _expire(self) -> None:
         self._timer = None
@@ -245,7 +264,7 @@ class JobThreads:
         for job in jobs:
             job.is_answered = True
         if jobs:
-            self._tell(_deliver, jobs)
+            self._tell(self._deliver, jobs)
 
     def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
         try:
@@ -256,15 +275,3 @@ class JobThreads:
     def _end(self, number: int) -> None:
         if not self._ended[number].done():
             self._ended[number].set_result(None)
-
-
-def _deliver(jobs: list[Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            if job.undo is not None and job.error is None:
-                job.undo(job.result)
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)

@@ -7,7 +7,7 @@ the reader's, shard files through a few data threads, each with its own deadline
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 import apsw
@@ -34,7 +34,7 @@ from liteio_contracts.storage import (
     ShardWriter,
     VersionRef,
 )
-from liteio_contracts.storage_errors import DriveOffline
+from liteio_contracts.storage_errors import DriveOffline, StorageError
 from liteio_drives.ballast import Ballast
 from liteio_drives.collector import Collector
 from liteio_drives.committer import Committer
@@ -162,11 +162,11 @@ class LocalDrive:
 
     # Reading.
 
-    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
-        return await self._read(lambda index: index.keys.read_key(query, index.meta), deadline)
+    def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Awaitable[KeyAnswer]:
+        return self._read(lambda index: index.keys.read_key(query, index.meta), deadline)
 
-    async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
-        return await self._read(lambda index: index.pages.list_page(query, index.meta), deadline)
+    def list_page(self, query: ListQuery, *, deadline: Deadline) -> Awaitable[ListPage]:
+        return self._read(lambda index: index.pages.list_page(query, index.meta), deadline)
 
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         return await self._read(lambda index: index.keys.walk(after, limit), deadline)
@@ -185,9 +185,13 @@ class LocalDrive:
 
     # Changing.
 
-    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
-        view, now_ns = view_commit(commit), self._clock.now_ns()
-        await self._change(
+    def commit(self, commit: Commit, *, deadline: Deadline) -> Awaitable[None]:
+        try:
+            view = view_commit(commit)
+        except StorageError as refusal:
+            return self._committer.refuse(refusal)
+        now_ns = self._clock.now_ns()
+        return self._change(
             lambda index: index.changes.commit(view, index.meta, now_ns), deadline, is_new_data=is_new_data(view)
         )
 
@@ -242,23 +246,29 @@ class LocalDrive:
 
     # Inside.
 
-    async def _read(self, work: Callable[[DriveIndex], Result], deadline: Deadline) -> Result:
-        self._health.require_readable()
-        return await self._reader.call(work, deadline)
+    def _read(self, work: Callable[[DriveIndex], Result], deadline: Deadline) -> "asyncio.Future[Result]":
+        try:
+            self._health.require_readable()
+        except StorageError as refusal:
+            return self._reader.refuse(refusal)
+        return self._reader.call(work, deadline)
 
-    async def _change(
+    def _change(
         self,
         work: Callable[[DriveIndex], Result],
         deadline: Deadline,
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
-    ) -> Result:
-        if is_new_data:
-            self._require_room()
-        else:
-            self._health.require_writable()
-        return await self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data)
+    ) -> "asyncio.Future[Result]":
+        try:
+            if is_new_data:
+                self._require_room()
+            else:
+                self._health.require_writable()
+        except StorageError as refusal:
+            return self._committer.refuse(refusal)
+        return self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data)
 
     def _require_room(self) -> None:
         """Raises DriveFull, DriveOffline. The committer looks again whether there is room: nothing else may come by."""

@@ -6,9 +6,9 @@ callers hold around a write only keeps rivals from wasting each other's work.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -190,7 +190,7 @@ class Committer:
         return await self._send(drive_set, again, deadline=deadline)
 
     async def _send(self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline) -> Answers[None]:
-        def send(drive: StorageAPI) -> Coroutine[Any, Any, None]:
+        def send(drive: StorageAPI) -> Awaitable[None]:
             return drive.commit(commits[drive.slot], deadline=deadline)
 
         # The calls keep their own deadline: what arrives late is a commit all the same. Only the writer stops waiting.

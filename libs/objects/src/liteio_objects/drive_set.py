@@ -1,9 +1,9 @@
 """A set of drives, and asking several of them at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
@@ -51,7 +51,7 @@ async def ask(call: Awaitable[T]) -> T | StorageError:
 
 
 async def ask_drives(
-    drive_set: DriveSet, slots: Iterable[int], call: Callable[[StorageAPI], Coroutine[Any, Any, T]]
+    drive_set: DriveSet, slots: Iterable[int], call: Callable[[StorageAPI], Awaitable[T]]
 ) -> Answers[T]:
     """Ask `slots` at once and wait for all: every call carries a deadline of its own."""
     return await _Gathering[T](drive_set, _never_enough, None).run(slots, call, None, 0.0)
@@ -60,10 +60,10 @@ async def ask_drives(
 async def ask_most(
     drive_set: DriveSet,
     slots: Iterable[int],
-    call: Callable[[StorageAPI], Coroutine[Any, Any, T]],
+    call: Callable[[StorageAPI], Awaitable[T]],
     *,
     deadline: Deadline,
-    adopt: Callable[["asyncio.Task[T]"], None] | None = None,
+    adopt: Callable[["asyncio.Future[T]"], None] | None = None,
 ) -> Answers[T]:
     """Ask `slots` at once; a drive that hangs is not waited for longer than the grace when W others have answered."""
 
@@ -78,12 +78,12 @@ async def ask_most(
 async def ask_until(
     drive_set: DriveSet,
     slots: Iterable[int],
-    call: Callable[[StorageAPI], Coroutine[Any, Any, T]],
+    call: Callable[[StorageAPI], Awaitable[T]],
     is_enough: Callable[[Answers[T]], bool],
     *,
     deadline: Deadline,
     grace_seconds: float = 0.0,
-    adopt: Callable[["asyncio.Task[T]"], None] | None = None,
+    adopt: Callable[["asyncio.Future[T]"], None] | None = None,
 ) -> Answers[T]:
     """Ask `slots` at once; return when all have answered; or when `is_enough` holds and either `grace_seconds` have
     passed since the start or only drives marked slow are still to answer; or at the deadline. Calls still under way are
@@ -94,19 +94,18 @@ async def ask_until(
 
 class _Gathering(Generic[T]):
     """Calls to several drives under way. One future and one timer serve them all: asyncio.wait costs three times as
-    much,
-    and every request asks at least twice."""
+    much, and every request asks at least twice."""
 
     def __init__(
         self,
         drive_set: DriveSet,
         is_enough: Callable[[Answers[T]], bool],
-        adopt: Callable[["asyncio.Task[T]"], None] | None,
+        adopt: Callable[["asyncio.Future[T]"], None] | None,
     ) -> None:
         self._drive_set, self._is_enough, self._adopt = drive_set, is_enough, adopt
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
-        self._pending: dict[asyncio.Task[T], int] = {}
+        self._pending: dict[asyncio.Future[T], int] = {}
         self._answers: Answers[T] = {}
         self._grace_ends = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -115,14 +114,14 @@ class _Gathering(Generic[T]):
     async def run(
         self,
         slots: Iterable[int],
-        call: Callable[[StorageAPI], Coroutine[Any, Any, T]],
+        call: Callable[[StorageAPI], Awaitable[T]],
         seconds: float | None,
         grace_seconds: float,
     ) -> Answers[T]:
         for slot in slots:
-            task = self._loop.create_task(call(self._drive_set.drives[slot]))
-            self._pending[task] = slot
-            task.add_done_callback(self._note)
+            answer = asyncio.ensure_future(call(self._drive_set.drives[slot]))  # a task, unless it is a future already
+            self._pending[answer] = slot
+            answer.add_done_callback(self._note)
         if not self._pending:
             return self._answers
         if seconds is not None:
@@ -134,7 +133,7 @@ class _Gathering(Generic[T]):
             self._let_go()
         return self._answers
 
-    def _note(self, task: "asyncio.Task[T]") -> None:
+    def _note(self, task: "asyncio.Future[T]") -> None:
         slot = self._pending.pop(task, None)
         error = DriveTimeout("the call was cancelled") if task.cancelled() else task.exception()
         if slot is None:

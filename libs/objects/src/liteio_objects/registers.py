@@ -39,7 +39,7 @@ async def read_registers(
     wants_payload: bool = False,
     deadline: Deadline,
     grace_seconds: float = 1.0,
-    adopt: "Callable[[asyncio.Task[KeyAnswer]], None] | None" = None,
+    adopt: "Callable[[asyncio.Future[KeyAnswer]], None] | None" = None,
 ) -> Registers:
     """Ask every drive for these registers and decide each by the read rule, reading again while one is being trimmed.
 

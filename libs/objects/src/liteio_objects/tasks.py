@@ -15,14 +15,14 @@ class OwnedTasks:
     """Keeps tasks alive and reports what no caller is left to hear. `drain` waits for them when the process ends."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.ensure_future(work)
         self.adopt(task)
         return task
 
-    def adopt(self, task: "asyncio.Task[Any]") -> None:
+    def adopt(self, task: "asyncio.Future[Any]") -> None:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
@@ -55,12 +55,12 @@ class OwnedTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def _forget(self, task: "asyncio.Task[Any]") -> None:
+    def _forget(self, task: "asyncio.Future[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # Seen, also when the caller did not stay to hear it.
 
-    def _finished(self, task: "asyncio.Task[Any]") -> None:
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, StorageError):
             _log.error("background work failed", exc_info=error)
