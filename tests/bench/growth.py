@@ -2,8 +2,8 @@
 
 One drive, one process, through the object layer: what grows is the index, and the network would only hide it. The keys
 between the measured sizes are put straight into the drive's index, many in flight, which is the quickest way to get
-them
-there; the records are the ones that a PUT makes.
+them there; the records are the ones that a PUT makes. The small bucket lives in a store of its own, and the two are
+measured in turn, one operation each: what else the machine does meanwhile slows both.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NULL_VERSION, Generation, HybridTime, VersionId, new_data_id
@@ -23,7 +25,6 @@ from liteio_contracts.object_layer import (
     BucketChange,
     BucketInfo,
     CreateBucket,
-    DeleteObject,
     ListObjects,
     PutObject,
     ReadObject,
@@ -45,6 +46,9 @@ _SMALL: Final = 10_000
 _SAMPLES: Final = 400
 _IN_FLIGHT: Final = 500
 _CONTENT: Final = b"g" * 1024
+_BUCKET: Final = "growing"
+
+Work = Callable[[], Awaitable[object]]
 
 
 class Growing:
@@ -62,22 +66,22 @@ class Growing:
         await self.store.create_bucket(CreateBucket(name, "bench"), deadline=self.deadline)
         return await self.store.change_bucket(name, BucketChange(versioning=versioning), deadline=self.deadline)
 
-    async def fill(self, bucket: BucketInfo, keys: AsyncIterator[tuple[bytes, bool]]) -> None:
+    async def fill(self, bucket: BucketInfo, keys: AsyncIterator[tuple[bytes, bool]], kind: Kind = Kind.VALUE) -> None:
         """Commit and confirm a record a key; the flag says whether the key's version is one of its own."""
         batch: list[tuple[bytes, bool]] = []
         async for key in keys:
             batch.append(key)
             if len(batch) == _IN_FLIGHT:
-                await self._fill(bucket, batch)
+                await self._fill(bucket, batch, kind)
                 batch = []
-        await self._fill(bucket, batch)
+        await self._fill(bucket, batch, kind)
 
-    async def _fill(self, bucket: BucketInfo, keys: list[tuple[bytes, bool]]) -> None:
-        refs = await asyncio.gather(*(self._commit(bucket, key, has_version) for key, has_version in keys))
+    async def _fill(self, bucket: BucketInfo, keys: list[tuple[bytes, bool]], kind: Kind) -> None:
+        refs = await asyncio.gather(*(self._commit(bucket, key, has_version, kind) for key, has_version in keys))
         if refs:
             await self.drive.confirm(refs, deadline=self.deadline)
 
-    async def _commit(self, bucket: BucketInfo, key: bytes, has_version: bool) -> VersionRef:
+    async def _commit(self, bucket: BucketInfo, key: bytes, has_version: bool, kind: Kind) -> VersionRef:
         now = HybridTime(self._clock.now_ns())
         data_id = new_data_id(self._randomness)
         record = Record(
@@ -85,22 +89,26 @@ class Growing:
             bucket_id=bucket.bucket_id,
             key=key,
             version_id=VersionId(f"{now:016x}{data_id[:16]}") if has_version else NULL_VERSION,
-            kind=Kind.VALUE,
+            kind=kind,
             created=now,
             time=now,
             base=HybridTime(0),
             generations=(Generation(""),),
             modified_ns=now,
-            size_bytes=len(_CONTENT),
-            etag="0" * 32,
-            order=(0,),
-            parts=(PartEntry(1, len(_CONTENT), data_id, "0" * 32),),
-            is_inline=True,
-            metadata={"content-type": "binary/octet-stream"},
         )
-        row = RowCommit(
-            encode_record(record), CasScope.VERSION, now, 0, _CONTENT, hash_block(_CONTENT, data_id, 1, 0, 0)
-        )
+        row = RowCommit(encode_record(record), CasScope.VERSION, now)
+        if kind is Kind.VALUE:
+            record = msgspec.structs.replace(
+                record,
+                size_bytes=len(_CONTENT),
+                etag="0" * 32,
+                order=(0,),
+                parts=(PartEntry(1, len(_CONTENT), data_id, "0" * 32),),
+                is_inline=True,
+                metadata={"content-type": "binary/octet-stream"},
+            )
+            payload_hash = hash_block(_CONTENT, data_id, 1, 0, 0)
+            row = RowCommit(encode_record(record), CasScope.VERSION, now, 0, _CONTENT, payload_hash)
         await self.drive.commit(Commit((row,)), deadline=self.deadline)
         return VersionRef(KeyName(Space.OBJECT, bucket.bucket_id, key), record.version_id, now)
 
@@ -129,80 +137,78 @@ async def growing(folder: Path) -> AsyncIterator[Growing]:
 
 async def grow(keys_max: int) -> None:
     """Print the cost of each operation in a bucket of 10 thousand keys, and of more, up to `keys_max`."""
-    with tempfile.TemporaryDirectory(prefix="liteio-growth-") as folder:
-        async with growing(Path(folder)) as bench:
-            await _growth_of_keys(bench, keys_max)
-            await _deletes(bench, keys_max // 10)
-            await _versions(bench, keys_max // 10)
+    with (
+        tempfile.TemporaryDirectory(prefix="liteio-small-") as near,
+        tempfile.TemporaryDirectory(prefix="liteio-large-") as far,
+    ):
+        async with growing(Path(near)) as small, growing(Path(far)) as large:
+            await _growth_of_keys(small, large, keys_max)
+            await _deletes(large, keys_max)
+            await _versions(large, keys_max // 10)
 
 
-async def _growth_of_keys(bench: Growing, keys_max: int) -> None:
-    bucket = await bench.make_bucket("growing")
-    base: dict[str, float] = {}
+async def _growth_of_keys(small: Growing, large: Growing, keys_max: int) -> None:
+    await small.fill(await small.make_bucket(_BUCKET), _keys(0, _SMALL))
+    bucket = await large.make_bucket(_BUCKET)
     filled = 0
-    for size in (_SMALL, _SMALL * 10, keys_max):
-        if size <= filled or size > keys_max:
+    for size in sorted({_SMALL, _SMALL * 10, keys_max}):
+        if size > keys_max:
             continue
-        await bench.fill(bucket, _keys(filled, size))
+        await large.fill(bucket, _keys(filled, size))
         filled = size
-        figures = await _operations(bench, size)
-        base = base or figures
         print(f"\n{size:,} keys: median µs, and times the cost at {_SMALL:,}")
-        for name, cost in figures.items():
-            print(f"  {name:34} {cost * 1e6:10.0f} {cost / base[name]:8.2f}")
+        beside = _operations(small, _SMALL)
+        for name, work in _operations(large, size).items():
+            small_cost, cost = await _medians(beside[name], work, _SAMPLES // 5 if "LIST" in name else _SAMPLES)
+            print(f"  {name:34} {cost * 1e6:10.0f} {cost / small_cost:8.2f}", flush=True)
 
 
-async def _operations(bench: Growing, size: int) -> dict[str, float]:
+def _operations(bench: Growing, size: int) -> dict[str, Work]:
     chosen = random.Random(size)
-    name = "growing"
 
     def some_key() -> str:
         return _key(chosen.randrange(size)).decode()
 
     async def read() -> None:
-        reader = await bench.store.open(ReadObject(name, some_key()), deadline=bench.deadline)
+        reader = await bench.store.open(ReadObject(_BUCKET, some_key()), deadline=bench.deadline)
         await reader.close()
 
     async def put() -> None:
         key = f"new/{chosen.getrandbits(64):016x}"
-        await bench.store.put(PutObject(name, key), PlainBody(_CONTENT), deadline=bench.deadline)
+        await bench.store.put(PutObject(_BUCKET, key), PlainBody(_CONTENT), deadline=bench.deadline)
 
     async def head() -> None:
-        await bench.store.head(ReadObject(name, some_key()), deadline=bench.deadline)
+        await bench.store.head(ReadObject(_BUCKET, some_key()), deadline=bench.deadline)
 
     async def page() -> None:
-        await bench.store.list_objects(ListObjects(name, after=some_key()), deadline=bench.deadline)
+        await bench.store.list_objects(ListObjects(_BUCKET, after=some_key()), deadline=bench.deadline)
 
     async def prefixes() -> None:
-        request = ListObjects(name, prefix="f", delimiter="/", limit=100)
+        request = ListObjects(_BUCKET, prefix="f", delimiter="/", limit=100)
         await bench.store.list_objects(request, deadline=bench.deadline)
 
     return {
-        "PUT of a new key": await _median(put),
-        "GET": await _median(read),
-        "HEAD": await _median(head),
-        "LIST page of 1,000 keys": await _median(page, _SAMPLES // 20),
-        "LIST of 100 prefixes by delimiter": await _median(prefixes, _SAMPLES // 20),
+        "PUT of a new key": put,
+        "GET": read,
+        "HEAD": head,
+        "LIST page of 1,000 keys": page,
+        "LIST of 100 prefixes by delimiter": prefixes,
     }
 
 
 async def _deletes(bench: Growing, count: int) -> None:
-    """A listing's cost beside that of an empty bucket, after `count` keys were deleted."""
-    name = "deleted"
-    bucket = await bench.make_bucket(name)
-    empty = await _median(lambda: bench.store.list_objects(ListObjects(name), deadline=bench.deadline), 100)
+    """A listing's cost after `count` keys were deleted, beside that of a bucket that was always empty."""
+    bucket = await bench.make_bucket("deleted")
+    await bench.make_bucket("empty")
     await bench.fill(bucket, _keys(0, count))
-    waiting = iter(range(count))
+    await bench.fill(bucket, _keys(0, count), Kind.TOMBSTONE)
 
-    async def deleter() -> None:
-        for number in waiting:
-            await bench.store.delete(DeleteObject(name, _key(number).decode()), deadline=bench.deadline)
+    async def listed(name: str) -> None:
+        page = await bench.store.list_objects(ListObjects(name), deadline=bench.deadline)
+        assert not page.objects, "the deletes are not whole"
 
-    await asyncio.gather(*(deleter() for _ in range(100)))
-    await bench.store.engine.tasks.drain(60)
-    await asyncio.sleep(1)
-    after = await _median(lambda: bench.store.list_objects(ListObjects(name), deadline=bench.deadline), 100)
-    print(f"\nLIST after {count:,} deletes: {after * 1e6:.0f} µs, {after / empty:.2f} times that of the fresh bucket")
+    empty, after = await _medians(lambda: listed("empty"), lambda: listed("deleted"), 100)
+    print(f"\nLIST after {count:,} deletes: {after * 1e6:.0f} µs, {after / empty:.2f} times that of an empty bucket")
 
 
 async def _versions(bench: Growing, count: int) -> None:
@@ -224,7 +230,7 @@ async def _versions(bench: Growing, count: int) -> None:
     async def put_many() -> None:
         await bench.store.put(PutObject(name, "many"), PlainBody(_CONTENT), deadline=bench.deadline)
 
-    new, many = await _median(put_new), await _median(put_many)
+    new, many = await _medians(put_new, put_many)
     print(f"PUT to a key with {count:,} versions: {many * 1e6:.0f} µs, {many / new:.2f} times that of a new key")
 
 
@@ -239,11 +245,12 @@ def _key(number: int) -> bytes:
     return f"f{scattered % 1000:03d}/{scattered:010d}".encode()
 
 
-async def _median(work: Callable[[], Awaitable[object]], samples: int = _SAMPLES) -> float:
-    """Seconds."""
-    seconds = []
+async def _medians(one: Work, other: Work, samples: int = _SAMPLES) -> tuple[float, float]:
+    """Seconds of each, measured in turn."""
+    seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(samples):
-        began = time.perf_counter()
-        await work()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+        for work, taken in zip((one, other), seconds, strict=True):
+            began = time.perf_counter()
+            await work()
+            taken.append(time.perf_counter() - began)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
