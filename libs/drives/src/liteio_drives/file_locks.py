@@ -11,7 +11,7 @@ import hashlib
 import os
 import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,30 +54,40 @@ class FileLocks:
     @asynccontextmanager
     async def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AsyncIterator[Lease]:
         """Hold all of `names`. Raises LockTimeout at the deadline."""
-        offsets = sorted({_offset_of(name) for name in names})
-        async with AsyncExitStack() as held:
-            for offset in offsets:
-                await held.enter_async_context(self._one(offset, deadline))
+        held: list[int] = []
+        try:
+            for offset in sorted({_offset_of(name) for name in names}):
+                await self._take(offset, deadline)
+                held.append(offset)
             yield _HeldLease()
+        finally:
+            for offset in reversed(held):
+                self._give_back(offset)
 
-    @asynccontextmanager
-    async def _one(self, offset: int, deadline: Deadline) -> AsyncIterator[None]:
+    async def _take(self, offset: int, deadline: Deadline) -> None:
         turn = self._turns.setdefault(offset, _Turn(asyncio.Lock()))
         turn.users += 1
         try:
             await self._wait_turn(turn, deadline)
             try:
                 await self._wait_for_file(offset, deadline)
-                try:
-                    yield
-                finally:
-                    self._set(offset, fcntl.F_UNLCK)
-            finally:
+            except BaseException:
                 turn.lock.release()
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[offset]
+                raise
+        except BaseException:
+            self._leave(offset, turn)
+            raise
+
+    def _give_back(self, offset: int) -> None:
+        turn = self._turns[offset]
+        self._set(offset, fcntl.F_UNLCK)
+        turn.lock.release()
+        self._leave(offset, turn)
+
+    def _leave(self, offset: int, turn: _Turn) -> None:
+        turn.users -= 1
+        if not turn.users:
+            del self._turns[offset]
 
     async def _wait_turn(self, turn: _Turn, deadline: Deadline) -> None:
         if not turn.lock.locked():  # An uncontended lock is had without a timer.
