@@ -293,9 +293,9 @@ class ObjectWriting:
             before = shown(source, found)
 
             def must_be_unchanged(record: Record | None) -> None:
-                if record is None:
+                if record is None and request.version_id is not None:
                     raise ObjectMissing(request.key)
-                if record.time != before.time:
+                if record is None or record.time != before.time:  # The key's latest may be another version by now.
                     raise ConditionalConflict("the version has changed meanwhile")
 
             write = VersionWrite(
