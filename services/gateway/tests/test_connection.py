@@ -147,6 +147,26 @@ def test_a_client_that_reads_nothing_is_cut_off(live: LiveServer) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_a_client_that_reads_slowly_gets_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_tls: bool
+) -> None:
+    """Over TLS, what is written but not taken does not all show in the transport's buffer; nor after it was closed."""
+    monkeypatch.setattr(connection, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "CLOSING_SECONDS_MAX", 0.2)
+    with live_server(tmp_path, has_tls=has_tls, body_idle_seconds=0.5) as live:
+        ask(live, signed(live, "PUT", "/bucket"))
+        ask(live, signed(live, "PUT", "/bucket/k", b"z" * (24 * MIB)))
+        with live.connect() as stream:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            stream.sendall(signed(live, "GET", "/bucket/k", headers={"connection": "close"}))
+            received, end = 0, time.monotonic() + 3
+            while chunk := stream.recv(256 * 1024):
+                received += len(chunk)
+                time.sleep(0.01 if time.monotonic() < end else 0)
+    assert received > 24 * MIB
+
+
 def test_no_continue_for_a_denied_upload(live: LiveServer) -> None:
     with live.connect() as stream:
         request = b"PUT /bucket/k HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n"

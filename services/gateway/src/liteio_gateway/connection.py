@@ -3,18 +3,21 @@
 - At most `connections_max` connections; one more is answered 503 and closed.
 - Headers must come whole within `header_seconds` of their first byte (of the connection's start, for the first
   request), and within HEADER_BYTES_ABORT.
-- A client that takes no byte of an answer for `idle_seconds` is cut off. Pauses while a body is *read* are bounded
+- A client that takes no byte of an answer for `idle_seconds` is cut off. What it takes is asked of the kernel
+  (TCP_INFO): over TLS the transport does not count all that it holds back. Pauses while a body is *read* are bounded
   where it is read (body_source.py).
-- A connection that was closed and has nothing left to send is gone within CLOSING_SECONDS_MAX: over TLS, closing waits
-  for the client's own farewell (RFC 8446, section 6.1), which a client that is not reading never sends.
+- A connection that was closed and whose client has taken everything is gone within CLOSING_SECONDS_MAX: over TLS,
+  closing waits for the client's own farewell (RFC 8446, section 6.1), which a client that is not reading never sends.
 One timer a process looks at all connections, so a request costs two assignments.
 
 And what a small answer needs is written in one system call: uvicorn writes an answer's head and body apart.
 """
 
 import asyncio
+import socket
+import struct
 import time
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -44,9 +47,8 @@ class GatewayConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._headers_since: float | None = None
         self._header_bytes = 0
-        self._unsent_bytes = 0
-        self._unsent_since = 0.0
-        self._closing_since: float | None = None
+        self._progress = _Progress(taken_bytes=0, is_all_taken=True)
+        self._stalled_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's has all of its methods, but is no subclass
@@ -78,19 +80,35 @@ class GatewayConnection(HttpToolsProtocol):
         if self._headers_since is not None and now - self._headers_since > self.header_seconds:
             self.transport.abort()
             return
-        unsent = self.transport.get_write_buffer_size()
-        if unsent == 0 or unsent != self._unsent_bytes:
-            self._unsent_bytes, self._unsent_since = unsent, now
-            if unsent == 0 and self.transport.is_closing():
-                self._end_closing(now)
-        elif now - self._unsent_since > self.idle_seconds:
+        before, self._progress = self._progress, _progress_of(self.transport)
+        is_idle = self._progress.is_all_taken and not self.transport.is_closing()
+        if is_idle or self._progress != before:
+            self._stalled_since = now
+        elif now - self._stalled_since > (CLOSING_SECONDS_MAX if self._progress.is_all_taken else self.idle_seconds):
             self.transport.abort()
 
-    def _end_closing(self, now: float) -> None:
-        if self._closing_since is None:
-            self._closing_since = now
-        elif now - self._closing_since >= CLOSING_SECONDS_MAX:
-            self.transport.abort()
+
+class _Progress(NamedTuple):
+    """How far a client is with what was written to it."""
+
+    taken_bytes: int
+    """Acknowledged by its kernel since the connection began."""
+    is_all_taken: bool
+
+
+def _progress_of(transport: asyncio.Transport) -> _Progress:
+    """From the kernel's TCP_INFO (Linux, include/uapi/linux/tcp.h)."""
+    try:
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    except OSError:  # closed already
+        return _Progress(taken_bytes=0, is_all_taken=True)
+    unacknowledged_packets, taken_bytes, unsent_bytes = _TCP_INFO.unpack(info)
+    is_all_taken = not unacknowledged_packets and not unsent_bytes and not transport.get_write_buffer_size()
+    return _Progress(taken_bytes, is_all_taken)
+
+
+_TCP_INFO: Final = struct.Struct("=24x I 92x Q 16x I")
+"""tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes."""
 
 
 class CorkedTransport(asyncio.Transport):
