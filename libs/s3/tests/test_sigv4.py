@@ -403,15 +403,8 @@ def test_other_ways_of_signing_are_refused(authorization: bytes, code: str) -> N
     assert "dXNlcjpwYXNz" not in str(failure.fields)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        b"AWSAccessKeyId=AKIDEXAMPLE&Signature=c2ln&Expires=1900000000",
-        b"Signature=c2ln",
-        sign(expires=60).raw_query.replace(b"AWS4-HMAC-SHA256", b"AWS4-ECDSA-P256-SHA256"),
-    ],
-)
-def test_other_ways_of_presigning_are_refused(query: bytes) -> None:
+def test_other_ways_of_presigning_are_refused() -> None:
+    query = sign(expires=60).raw_query.replace(b"AWS4-HMAC-SHA256", b"AWS4-ECDSA-P256-SHA256")
     assert refusal(SignedRequest("GET", b"/b/k", query, [(b"host", b"h")])).code == "InvalidRequest"
 
 

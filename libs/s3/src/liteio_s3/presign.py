@@ -1,4 +1,4 @@
-"""Query authentication: the `X-Amz-*` parameters of a presigned URL.
+"""Query authentication: the `X-Amz-*` parameters of a presigned URL. Those of version 2 are in `presign_v2`.
 
 Source: Amazon S3 API reference, "Authenticating requests: using query parameters".
 """
@@ -33,8 +33,9 @@ _NEEDED: Final = (
 )
 _OPTIONAL: Final = ("X-Amz-Security-Token", "X-Amz-Content-Sha256")
 _BY_LOWER: Final = {name.lower(): name for name in (*_NEEDED, *_OPTIONAL)}
-_EVIDENCE: Final = frozenset(_BY_LOWER) - {"x-amz-content-sha256"}
-_VERSION_2: Final = frozenset({"AWSAccessKeyId", "Signature"})
+VERSION_4_ONLY: Final = frozenset(name.lower() for name in _NEEDED)
+VERSION_2_EVIDENCE: Final = frozenset({"awsaccesskeyid", "signature"})
+_EVIDENCE: Final = VERSION_4_ONLY | VERSION_2_EVIDENCE | {"x-amz-security-token"}
 _SIGNATURE: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -53,14 +54,14 @@ class Presigned:
 
 def has_query_auth(parameters: Sequence[tuple[str, str]]) -> bool:
     """Whether a parameter belongs to query authentication, in any case of letters: half a claim is not none."""
-    return any(name.lower() in _EVIDENCE or name in _VERSION_2 for name, _ in parameters)
+    return any(name.lower() in _EVIDENCE for name, _ in parameters)
 
 
 def parse_presigned(parameters: Sequence[tuple[str, str]]) -> Presigned:
-    """The claim of a query that `has_query_auth`.
+    """The claim of a query that `has_query_auth` and is not of version 2.
 
     Raises AuthorizationQueryParametersError for a parameter that is missing, repeated, misspelt or not well-formed, and
-    InvalidRequest for any other way of signing (SigV2, SigV4A).
+    InvalidRequest for SigV4A.
     """
     values = _own_values(parameters)
     if values.get("X-Amz-Algorithm", ALGORITHM.decode()) != ALGORITHM.decode():
@@ -99,8 +100,6 @@ def check_lifetime(claim: Presigned, now_seconds: int) -> None:
 def _own_values(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, value in parameters:
-        if name in _VERSION_2:
-            raise S3Failure(UNSUPPORTED_AUTHORIZATION)
         own = _BY_LOWER.get(name.lower())
         if own is None:
             continue

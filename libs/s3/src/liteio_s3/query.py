@@ -6,7 +6,7 @@ Nothing is ever normalised: `//`, `.` and `..` are ordinary characters of a key.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -26,10 +26,14 @@ _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a path names: the service (both empty), a bucket (`key` empty), or an object."""
+    """What a path names: the service (both empty), a bucket (`key` empty), or an object.
+
+    `is_hosted`: the Host header named the bucket, not the path. It is the same resource either way.
+    """
 
     bucket: str
     key: str
+    is_hosted: bool = field(default=False, compare=False)
 
 
 def percent_decode(raw: bytes) -> bytes:
@@ -86,7 +90,7 @@ def parse_resource(raw_path: bytes, host: bytes, domains: Sequence[str] = ()) ->
     path = decode_path(raw_path)
     hosted = hosted_bucket(host, domains)
     if hosted:
-        return Resource(hosted, path[1:])
+        return Resource(hosted, path[1:], is_hosted=True)
     bucket, slash, key = path[1:].partition("/")
     if slash and not bucket:
         raise S3Failure(INVALID_BUCKET_NAME, fields={"BucketName": ""})

@@ -1,7 +1,8 @@
 """Who sent this request: AWS Signature Version 4, in the Authorization header or in the query of a presigned URL.
 
 Closed by design: a request is anonymous only when nothing in it belongs to authentication; every other must fit one of
-the two known forms whole, and is verified whole, whatever protects its body. What fits none is refused.
+the known forms whole, and is verified whole, whatever protects its body. What fits none is refused. The third form,
+a presigned URL of version 2, is in `presign_v2`.
 Source: Amazon S3 API reference, "Authenticating requests (AWS Signature Version 4)".
 """
 
@@ -30,6 +31,7 @@ from liteio_s3.errors import (
 )
 from liteio_s3.payload import UNSIGNED, Payload, parse_payload
 from liteio_s3.presign import CLOCK_SKEW_SECONDS_MAX, check_lifetime, has_query_auth, parse_presigned
+from liteio_s3.presign_v2 import PresignedV2, check_lifetime_v2, check_signature_v2, is_version_2, parse_presigned_v2
 from liteio_s3.query import parse_query
 from liteio_s3.signing import ALGORITHM, ChunkSigning, sign, signing_key, string_to_sign
 from liteio_s3.timestamps import iso_timestamp
@@ -52,7 +54,7 @@ class SignedRequest:
     """A request as it came. `headers`: lower-case names, raw values, as ASGI has them; path and query not decoded.
 
     `body_sha256`: the body's hash in lower-case hexadecimal digits, for services other than s3, whose requests need not
-    announce it.
+    announce it. `hosted_bucket`: the bucket that a virtual-hosted Host header names, "" for path style.
     """
 
     method: str
@@ -60,6 +62,7 @@ class SignedRequest:
     raw_query: bytes
     headers: Sequence[tuple[bytes, bytes]]
     body_sha256: str | None = None
+    hosted_bucket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,10 @@ def authenticate(
     claim = _read_claim(request, headers, parameters, now_ns // _NANOSECONDS, region, service)
     if claim is None:
         return _anonymous(headers)
+    if isinstance(claim, PresignedV2):
+        return _authenticate_v2(request, claim, credentials, now_ns)
     _check_coverage(headers, claim)
-    credential = _find_credential(credentials, claim, now_ns)
+    credential = _find_credential(credentials, claim.signer.scope.access_key)
     key = signing_key(credential.secret_key, claim.signer.scope.date, claim.signer.scope.region, service)
     _check_signature(request, headers, claim, key)
     _check_token(credential, claim.token, now_ns)
@@ -116,7 +121,7 @@ def _read_claim(
     now_seconds: int,
     region: str,
     service: str,
-) -> _Claim | None:
+) -> _Claim | PresignedV2 | None:
     authorization = headers.get(b"authorization")
     in_query = bool(parameters) and has_query_auth(parameters)
     if authorization is not None and in_query:
@@ -131,6 +136,8 @@ def _read_claim(
         check_scope(claim.signer.scope, claim.timestamp, region, service, AUTHORIZATION_HEADER_MALFORMED)
         _check_skew(claim.timestamp, now_seconds)
         return claim
+    if in_query and is_version_2(parameters):
+        return _read_version_2_claim(request, parameters, now_seconds, service)
     if in_query:
         return _read_presigned_claim(headers, parameters, now_seconds, region, service)
     return None
@@ -204,20 +211,44 @@ def _read_presigned_claim(
     payload_hash = found.content_sha256
     if payload_hash is None and _CONTENT_SHA256 in found.signer.signed_names:
         payload_hash = headers.get(_CONTENT_SHA256)
-    payload = UNSIGNED if payload_hash is None else parse_payload(payload_hash)
-    if payload.mode.is_streaming:
-        # A streaming body is verified from a seed in the Authorization header; S3 defines none for presigned URLs.
-        raise S3Failure(ACCESS_DENIED, "A presigned request cannot have a streaming payload.")
     return _Claim(
         AuthKind.PRESIGNED,
         found.signer,
         found.signature,
         found.timestamp,
         found.session_token,
-        payload,
+        _presigned_payload(payload_hash),
         payload_hash or b"UNSIGNED-PAYLOAD",
         found.parameters,
     )
+
+
+def _presigned_payload(payload_hash: bytes | None) -> Payload:
+    payload = UNSIGNED if payload_hash is None else parse_payload(payload_hash)
+    if payload.mode.is_streaming:
+        # A streaming body is verified from a seed in the Authorization header; S3 defines none for presigned URLs.
+        raise S3Failure(ACCESS_DENIED, "A presigned request cannot have a streaming payload.")
+    return payload
+
+
+def _read_version_2_claim(
+    request: SignedRequest, parameters: Sequence[tuple[str, str]], now_seconds: int, service: str
+) -> PresignedV2:
+    if service != "s3":
+        raise S3Failure(UNSUPPORTED_AUTHORIZATION)
+    claim = parse_presigned_v2(parameters, request.headers)
+    check_lifetime_v2(claim, now_seconds)
+    return claim
+
+
+def _authenticate_v2(
+    request: SignedRequest, claim: PresignedV2, credentials: CredentialSource, now_ns: int
+) -> Authenticated:
+    payload = _presigned_payload(claim.content_sha256)
+    credential = _find_credential(credentials, claim.access_key)
+    check_signature_v2(claim, request.method, request.raw_path, request.hosted_bucket, credential.secret_key)
+    _check_token(credential, claim.session_token, now_ns)
+    return Authenticated(AuthKind.PRESIGNED, credential, payload)
 
 
 def _anonymous(headers: Mapping[bytes, bytes]) -> Authenticated:
@@ -247,8 +278,7 @@ def _check_coverage(headers: Mapping[bytes, bytes], claim: _Claim) -> None:
         raise S3Failure(INVALID_REQUEST, "The request needs exactly one Host header.")
 
 
-def _find_credential(credentials: CredentialSource, claim: _Claim, now_ns: int) -> Credential:
-    access_key = claim.signer.scope.access_key
+def _find_credential(credentials: CredentialSource, access_key: str) -> Credential:
     credential = credentials.find(access_key)
     if credential is None:
         raise S3Failure(INVALID_ACCESS_KEY_ID, fields={"AWSAccessKeyId": access_key})

@@ -9,6 +9,7 @@ from liteio_gateway.asgi import App, Receive, Scope, Send
 from liteio_gateway.requests import ANONYMOUS, Caller, S3Request, request_of
 from liteio_s3.credentials import ROOT_OWNER_ID, Credential, CredentialSource
 from liteio_s3.errors import ACCESS_DENIED, INVALID_ARGUMENT, S3Failure
+from liteio_s3.presign_v2 import HOISTED_STANDARD, is_version_2
 from liteio_s3.sigv4 import Authenticated, AuthKind, SignedRequest, authenticate
 
 
@@ -74,7 +75,13 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _authenticate(self, request: S3Request) -> Authenticated:
-        signed = SignedRequest(request.method, request.raw_path, request.raw_query, request.raw_headers)
+        signed = SignedRequest(
+            request.method,
+            request.raw_path,
+            request.raw_query,
+            request.raw_headers,
+            hosted_bucket=request.bucket if request.is_hosted else "",
+        )
         return authenticate(signed, self._credentials, now_ns=self._clock.now_ns(), region=self._region)
 
 
@@ -84,11 +91,15 @@ def caller_of(credential: Credential | None) -> Caller:
 
 def _take_hoisted_headers(request: S3Request) -> None:
     """SDKs put headers of a presigned request into its query: checksums, metadata, tags. The signature covers them."""
+    is_old = is_version_2(request.query)
     for name, value in request.query:
         header = name.lower()
-        if not header.startswith("x-amz-") or header in _OF_THE_SIGNATURE:
+        is_hoisted = header.startswith("x-amz-") or (is_old and header in HOISTED_STANDARD)
+        if not is_hoisted or header in _OF_THE_SIGNATURE:
             continue
         if header in request.headers:
+            if is_old:  # The signature holds only where both say the same.
+                continue
             raise S3Failure(INVALID_ARGUMENT, f"{header[:64]} was given both as header and as query parameter.")
         # A query can say what no header can, such as line ends, which would come back as headers of the answer.
         if not _is_header_name(header) or not _is_header_value(value):

@@ -55,6 +55,7 @@ class Addressing:
             raw_query=raw_query,
             bucket=resource.bucket,
             key=resource.key,
+            is_hosted=resource.is_hosted,
             query=query,
             parameters=parameters,
             headers=read_headers(raw_headers),

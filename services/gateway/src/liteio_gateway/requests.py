@@ -39,7 +39,8 @@ _UNPROVEN: Final = Authenticated(AuthKind.ANONYMOUS, None, UNSIGNED)
 @dataclass(slots=True)
 class S3Request:
     """`parameters` and `headers` hold decoded text by name (headers in lower case), `query` the same in order. Of a
-    presigned request, `x-amz-*` parameters count as headers. `raw_headers` are as they came, for the signature."""
+    presigned request, `x-amz-*` parameters count as headers. `raw_headers` are as they came, for the signature.
+    `is_hosted`: the Host header names the bucket, so `raw_path` does not."""
 
     exchange: Exchange
     receive: Receive
@@ -49,6 +50,7 @@ class S3Request:
     raw_query: bytes
     bucket: str
     key: str
+    is_hosted: bool
     query: Sequence[tuple[str, str]]
     parameters: Mapping[str, str]
     headers: dict[str, str]
