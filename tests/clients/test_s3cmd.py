@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import urllib3
 from tests.clients.harness import MIB, TREE, Runner, Store, hashes_of, have
 from tests.clients.report import Uses
 from tests.support.client_env import python_client
@@ -28,6 +29,7 @@ def s3cmd(runner: Runner, store: Store, tmp_path: Path) -> S3cmd:
         "host_base": store.host,
         "host_bucket": store.host,
         "use_https": store.scheme == "https",
+        "signurl_use_https": store.scheme == "https",
         "ca_certs_file": store.ca,
         "signature_v2": False,
         "multipart_chunk_size_mb": 5,
@@ -66,6 +68,21 @@ def test_continued_download(s3cmd: S3cmd, runner: Runner, bucket: str, tree: Pat
     s3cmd("get", "--continue", f"s3://{bucket}/big", half)
     assert half.read_bytes() == whole
     runner.did(s3cmd("--version"), "ranges")
+
+
+def test_signed_addresses(s3cmd: S3cmd, runner: Runner, store: Store, bucket: str, tmp_path: Path) -> None:
+    """Of version 2: s3cmd signs addresses in no other way."""
+    s3cmd("mb", f"s3://{bucket}")
+    (tmp_path / "file").write_text("by address")
+    s3cmd("put", tmp_path / "file", f"s3://{bucket}/shared/ä + b")
+    address = s3cmd("signurl", f"s3://{bucket}/shared/ä + b", "+60").strip()
+    disposition = ("--content-disposition", "attachment; filename=c d")
+    named = s3cmd(*disposition, "signurl", f"s3://{bucket}/shared/ä + b", "+60").strip()
+    with urllib3.PoolManager(ca_certs=store.ca or None) as http:
+        assert http.request("GET", address).data == b"by address"
+        assert http.request("GET", named).headers["content-disposition"] == disposition[1]
+        assert http.request("GET", address.replace("shared", "other")).status == 403
+    runner.did(s3cmd("--version"), "presigned URLs")
 
 
 def test_versions(s3cmd: S3cmd, runner: Runner, bucket: str, tmp_path: Path) -> None:

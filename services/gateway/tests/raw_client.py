@@ -130,6 +130,25 @@ class RawClient:
             signer.add_auth(request)
         return str(request.url.partition("?")[2])
 
+    def presign_v2(
+        self,
+        method: str,
+        path: str,
+        *,
+        seconds: int = 600,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        bucket: str = "",
+    ) -> str:
+        """The same of version 2. `bucket`: of a virtual-hosted `host`, which the signature covers in the path."""
+        url = f"http://{self.host}{path}" + (f"?{query}" if query else "")
+        auth_path = f"/{bucket}{path}" if bucket else path
+        request = AWSRequest(method=method, url=url, headers=dict(headers or {}), auth_path=auth_path)
+        signer = botocore.auth.HmacV1QueryAuth(Credentials(self.access_key, self.secret_key), expires=seconds)
+        with mock.patch("botocore.auth.time.time", return_value=self.layer.clock.now_ns() / 1e9):
+            signer.add_auth(request)
+        return str(request.url.partition("?")[2])
+
     async def speak(
         self,
         method: str,

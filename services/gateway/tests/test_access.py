@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from services.gateway.tests.memory_layer import MemoryLayer
-from services.gateway.tests.raw_client import ACCESS_KEY, RawClient, make_client
+from services.gateway.tests.raw_client import ACCESS_KEY, RawClient, make_client, md5_header
 
 from liteio_base.clock import SystemClock
 from liteio_gateway.operations import OPERATIONS, Names, Operation
@@ -22,6 +22,9 @@ KINDS = [
     "query-credential-only",
     "presigned-wrong-secret",
     "presigned-expired",
+    "presigned-v2-wrong-secret",
+    "presigned-v2-expired",
+    "presigned-v2-with-another-selector",
     "signature-v2",
     "basic",
     "both-mechanisms",
@@ -80,6 +83,18 @@ async def attempt(client: RawClient, kind: str, operation: Operation) -> Any:
             parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
             signed = client.presign(operation.method, path, query=parameters, headers=headers)
             return await send(operation.method, path, query=signed, headers=headers, body=body, is_signed=False)
+        case "presigned-v2-wrong-secret" | "presigned-v2-expired":
+            if kind == "presigned-v2-wrong-secret":
+                client.secret_key = "not-the-secret"
+            signed = client.presign_v2(
+                operation.method, path, query=query, headers=headers, seconds=0 if kind.endswith("expired") else 60
+            )
+            return await send(operation.method, path, query=signed, body=body, is_signed=False)
+        case "presigned-v2-with-another-selector":
+            # The signature is good for the operation without a selector; most of the others it must not be good for.
+            signed = client.presign_v2(operation.method, path, headers=headers)
+            added = query if {*operation.selectors} - {"list-type"} else "retention"
+            return await send(operation.method, path, query=f"{signed}&{added}", body=body, is_signed=False)
         case "signature-v2":
             headers = {**headers, "authorization": f"AWS {ACCESS_KEY}:c2lnbmF0dXJl"}
             return await send(operation.method, path, query=query, headers=headers, body=body, is_signed=False)
@@ -159,6 +174,46 @@ async def test_presigned_put_with_a_checksum_in_the_query(client: RawClient) -> 
     assert (await client.send("HEAD", "/bucket/k")).headers["x-amz-meta-a"] == "b"
     bad = await client.send("PUT", "/bucket/k", query=query, body=b"other", is_signed=False)
     assert (bad.status, bad.code) == (400, "BadDigest")
+
+
+async def test_old_presigned_puts_take_headers_from_the_query(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    headers = {"x-amz-meta-a": "b", "content-type": "text/x", **md5_header(b"hello world")}
+    query = client.presign_v2("PUT", "/bucket/k", headers=headers)
+    bad = await client.send("PUT", "/bucket/k", query=query, body=b"other", is_signed=False)
+    assert (bad.status, bad.code) == (400, "BadDigest")
+    for sent in ({}, headers, {"content-type": "text/x"}):
+        good = await client.send("PUT", "/bucket/k", query=query, headers=sent, body=b"hello world", is_signed=False)
+        assert good.status == 200, good.body
+        head = await client.send("HEAD", "/bucket/k")
+        assert (head.headers["x-amz-meta-a"], head.headers["content-type"]) == ("b", "text/x")
+    for sent in ({"content-type": "text/y"}, {"x-amz-meta-a": "c"}):
+        answer = await client.send("PUT", "/bucket/k", query=query, headers=sent, body=b"hello world", is_signed=False)
+        assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+async def test_a_type_in_the_query_of_a_new_presigned_put_is_no_header(client: RawClient) -> None:
+    await client.send("PUT", "/bucket")
+    query = client.presign("PUT", "/bucket/k", query={"content-type": "text/x"})
+    assert (await client.send("PUT", "/bucket/k", query=query, body=b"1", is_signed=False)).status == 200
+    assert (await client.send("HEAD", "/bucket/k")).headers["content-type"] == "binary/octet-stream"
+
+
+async def test_old_presigned_urls_of_a_virtual_host_name_its_bucket() -> None:
+    client = make_client(domains=("example.org",))
+    await client.send("PUT", "/bucket")
+    await client.send("PUT", "/bucket/a%20b/k", body=b"1")
+    await client.send("PUT", "/other")
+    await client.send("PUT", "/other/a%20b/k", body=b"2")
+    client.host = "bucket.example.org"
+    query = client.presign_v2("GET", "/a%20b/k", bucket="bucket")
+    assert (await client.send("GET", "/a%20b/k", query=query, is_signed=False)).body == b"1"
+    query_of_list = client.presign_v2("GET", "/", bucket="bucket")
+    assert (await client.send("GET", "/", query=query_of_list, is_signed=False)).texts("Key") == ["a b/k"]
+    client.host = "other.example.org"
+    for path, signed in (("/a%20b/k", query), ("/", query_of_list)):
+        answer = await client.send("GET", path, query=signed, is_signed=False)
+        assert (answer.status, answer.code) == (403, "SignatureDoesNotMatch")
 
 
 @pytest.mark.parametrize(

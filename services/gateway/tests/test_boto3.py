@@ -145,19 +145,42 @@ def test_conditional_writes(s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="c")["Body"].read() == b"3"
 
 
-def test_presigned_urls(bucket: str, live: LiveServer) -> None:
-    s3 = live.s3(signature_version="s3v4")  # else boto3 presigns in the style of 2006 for this region
+@pytest.mark.parametrize("config", [{}, {"signature_version": "s3v4"}])
+def test_presigned_urls(bucket: str, live: LiveServer, config: dict[str, str]) -> None:
+    s3 = live.s3(**config)  # boto3 presigns with version 2 in this region, unless it is told
     pool = urllib3.PoolManager(ca_certs=str(live.ca_file) if live.ca_file else None)
     put = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "p q", "ContentType": "text/plain"})
+    assert ("AWSAccessKeyId=" in put) == (not config)
     assert pool.request("PUT", put, body=b"presigned", headers={"content-type": "text/plain"}).status == 200
+    assert pool.request("PUT", put, body=b"presigned", headers={"content-type": "text/html"}).status in (400, 403)
     get = s3.generate_presigned_url(
         "get_object", {"Bucket": bucket, "Key": "p q", "ResponseContentDisposition": "attachment"}
     )
     got = pool.request("GET", get)
     assert (got.status, got.data) == (200, b"presigned")
     assert got.headers["content-disposition"] == "attachment"
+    assert got.headers["content-type"] == "text/plain"
+    assert pool.request("GET", get.replace("=attachment", "=inline")).status == 403
+    assert pool.request("DELETE", get).status == 403
+    listed = pool.request("GET", s3.generate_presigned_url("list_objects_v2", {"Bucket": bucket, "Prefix": "p"}))
+    assert (listed.status, listed.data.count(b"<Key>")) == (200, 1)
+    made = s3.generate_presigned_url("create_multipart_upload", {"Bucket": bucket, "Key": "m"})
+    upload_id = pool.request("POST", made).data.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    part = {"Bucket": bucket, "Key": "m", "UploadId": upload_id, "PartNumber": 1}
+    assert pool.request("PUT", s3.generate_presigned_url("upload_part", part), body=b"part").status == 200
+    del part["PartNumber"]
+    assert b"<Size>4</Size>" in pool.request("GET", s3.generate_presigned_url("list_parts", part)).data
     pool.clear()
     s3.close()
+
+
+def test_a_presigned_url_ends(s3: Any, bucket: str, live: LiveServer) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"}, ExpiresIn=0)
+    with urllib3.PoolManager(ca_certs=str(live.ca_file) if live.ca_file else None) as pool:
+        answer = pool.request("GET", url)
+    assert answer.status == 403
+    assert b"<Message>Request has expired</Message>" in answer.data
 
 
 def test_tags_acl_and_settings_that_are_not_set(s3: Any, bucket: str) -> None:
@@ -202,7 +225,7 @@ def test_a_denied_client_never_uploads_its_body(live: LiveServer, bucket: str) -
 def test_a_read_that_fails_midway_breaks_the_connection(tmp_path: Path) -> None:
     layer = MemoryLayer()
     with live_server(tmp_path, layer=layer) as live:
-        s3 = live.s3(signature_version="s3v4")
+        s3 = live.s3()
         s3.create_bucket(Bucket="bucket")
         s3.put_object(Bucket="bucket", Key="k", Body=b"y" * (3 * MIB))
         layer.read_breaks_after, layer.read_failure = 2 * MIB, ReadQuorumLost(needed=2, got=1)

@@ -10,13 +10,12 @@ import s3fs  # installed in the client's own environment only
 url, access_key, secret_key, ca, bucket, folder = sys.argv[1:]
 MIB = 1024 * 1024
 print(s3fs.__version__)
-# s3v4: without it botocore presigns for us-east-1 with SigV2, which the store refuses.
 fs = s3fs.S3FileSystem(
     key=access_key,
     secret=secret_key,
     endpoint_url=url,
     client_kwargs={"region_name": "us-east-1", **({"verify": ca} if ca else {})},
-    config_kwargs={"signature_version": "s3v4", "retries": {"max_attempts": 1}},
+    config_kwargs={"retries": {"max_attempts": 1}},
     version_aware=True,
     use_listings_cache=False,
     max_concurrency=3,
