@@ -33,7 +33,7 @@ from liteio_contracts.storage import (
 )
 from liteio_contracts.storage_errors import CommitRefused, StorageError
 from liteio_formats.bodies import BucketBody, BucketState, UploadBody, UploadState, encode_body
-from liteio_formats.keys import part_key, upload_key
+from liteio_formats.keys import part_key, part_prefix, upload_key
 from liteio_formats.record import Kind, Record, Space, encode_record
 from liteio_testkit.manual_clock import ManualClock
 from liteio_testkit.memory_drive import MemoryDrive
@@ -45,6 +45,7 @@ KEYS = (b"a", b"a/b", b"a/c", b"b", b"c/\xff")
 BUCKETS = (BucketId(""), BucketId("0" * 15 + "1" + "0" * 16))
 UPLOADS = (UploadId("ab" * 24), UploadId("cd" * 24))
 STEPS = 60
+Call = Callable[[StorageAPI, Deadline], Awaitable[object]]
 
 
 def version_at(created: int, number: int) -> VersionId:
@@ -57,21 +58,31 @@ class Schedule:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.made: list[Record] = []
+        self.is_purge = False
 
-    def call(self) -> Callable[[StorageAPI, Deadline], Awaitable[object]]:
+    def calls(self, count: int) -> list[Call]:
+        """Some calls. What an ended bucket or upload leaves is removed when the transaction ends: no call behind."""
+        calls: list[Call] = []
+        self.is_purge = False
+        while len(calls) < count and not self.is_purge:
+            calls.append(self._call())
+        return calls
+
+    def _call(self) -> Call:
         pick = self.chance.random()
         if pick < 0.55 or not self.made:
             return self._commit()
         record = self.chance.choice(self.made[-12:])
         ref = VersionRef(KeyName(record.space, record.bucket_id, record.key), record.version_id, record.time)
         if pick < 0.8:
+            self.is_purge = record.space in (Space.UPLOAD, Space.BUCKET)
             return lambda drive, soon: drive.confirm([ref], deadline=soon)
         if pick < 0.9:
             request = FenceRequest(ref, record.base, Generation(""))
             return lambda drive, soon: drive.fence(request, deadline=soon)
         return lambda drive, soon: drive.roll_back(ref, deadline=soon)
 
-    def _commit(self) -> Callable[[StorageAPI, Deadline], Awaitable[object]]:
+    def _commit(self) -> Call:
         chance = self.chance
         if self.made and chance.random() < 0.2:
             records = [chance.choice(self.made)]  # a late or repeated message
@@ -95,6 +106,8 @@ class Schedule:
         commit = Commit(
             rows,
             bucket_number=bucket_number,
+            # Parts of an upload that has ended are removed some time: they must not come again.
+            requires=next((_upload_of(each) for each in records if each.space is Space.PART), None),
             lifts_fences=chance.random() < 0.1,
             events=(b"e",) if chance.random() < 0.2 else (),
         )
@@ -143,6 +156,11 @@ class Schedule:
         standing = chance.choice((BucketState.OPEN, BucketState.OPEN, BucketState.CLOSING))
         body = encode_body(BucketBody(bucket_id=BUCKETS[1], number=time, state=standing, created_ns=1))
         return {"bucket_id": SYSTEM_BUCKET, "key": b"bucket", "body": body}
+
+
+def _upload_of(part: Record) -> KeyName:
+    upload_id = next(each for each in UPLOADS if part.key.startswith(part_prefix(each)))
+    return KeyName(Space.UPLOAD, part.bucket_id, upload_key(b"a", upload_id))
 
 
 async def outcome(call: Awaitable[object]) -> object:
@@ -198,19 +216,35 @@ async def everything(drive: StorageAPI, soon: Deadline) -> dict[str, object]:
     return said
 
 
+async def in_turn(calls: list[Call], drive: StorageAPI, soon: Deadline) -> list[object]:
+    return [await outcome(call(drive, soon)) for call in calls]
+
+
+async def at_once(calls: list[Call], drive: StorageAPI, soon: Deadline) -> list[object]:
+    """In one turn of the loop, so that a drive makes one transaction of them."""
+
+    async def one(call: Call) -> object:
+        return await outcome(call(drive, soon))
+
+    return await asyncio.gather(*map(one, calls))
+
+
+@pytest.mark.parametrize("together_max", [1, 8])
 @pytest.mark.parametrize("seed", range(25))
-async def test_both_drives_answer_the_same_after_any_schedule(tmp_path: Path, seed: int) -> None:
+async def test_both_drives_answer_the_same_after_any_schedule(tmp_path: Path, seed: int, together_max: int) -> None:
     clock = ManualClock()
     soon = Deadline.after(3600, clock)
     format_drive(tmp_path)
     local, memory = await open_drive(tmp_path, clock=clock), MemoryDrive(0, clock, SeededRandomness(1))
     schedule = Schedule(seed)
+    step = 0
     try:
-        for step in range(STEPS):
-            call = schedule.call()
-            ours, theirs = await asyncio.gather(outcome(call(local, soon)), outcome(call(memory, soon)))
+        while step < STEPS:
+            calls = schedule.calls(schedule.chance.randint(1, together_max))
+            looked, step = step, step + len(calls)
+            ours, theirs = await asyncio.gather(at_once(calls, local, soon), in_turn(calls, memory, soon))
             assert ours == theirs, f"seed {seed}, step {step}: {schedule.made[-1]}"
-            if step % 10 == 9:
+            if step // 10 > looked // 10:
                 expected = await everything(memory, soon)
                 found = await everything(local, soon)
                 for asked, answer in expected.items():
@@ -218,3 +252,40 @@ async def test_both_drives_answer_the_same_after_any_schedule(tmp_path: Path, se
                 assert found.keys() == expected.keys()
     finally:
         await local.close()
+
+
+async def test_nothing_is_added_to_a_bucket_that_closes_in_the_same_transaction(tmp_path: Path) -> None:
+    clock = ManualClock()
+    soon = Deadline.after(3600, clock)
+    format_drive(tmp_path)
+    drive = await open_drive(tmp_path, clock=clock)
+
+    def commit(time: int, bucket_number: int | None = None, **fields: Any) -> Call:
+        record = Record(
+            kind=Kind.VALUE,
+            version_id=NULL_VERSION,
+            created=HybridTime(time),
+            time=HybridTime(time),
+            base=HybridTime(time - 1),
+            generations=(),
+            is_inline=True,
+            **fields,
+        )
+        row = RowCommit(
+            encode_record(record), scope=CasScope.KEY, base=record.base, payload=b"p", payload_hash=b"h" * 32
+        )
+        return lambda drive, soon: drive.commit(Commit((row,), bucket_number=bucket_number), deadline=soon)
+
+    def configure(number: int, state: BucketState) -> Call:
+        body = encode_body(BucketBody(bucket_id=BUCKETS[1], number=number, state=state, created_ns=1))
+        return commit(number, space=Space.BUCKET, bucket_id=SYSTEM_BUCKET, key=b"bucket", body=body)
+
+    def put(key: bytes) -> Call:
+        return commit(9, bucket_number=1, space=Space.OBJECT, bucket_id=BUCKETS[1], key=key)
+
+    try:
+        assert await at_once([configure(1, BucketState.OPEN), put(b"a")], drive, soon) == [None, None]
+        closing = [put(b"b"), configure(2, BucketState.CLOSING), put(b"c"), put(b"d")]
+        assert await at_once(closing, drive, soon) == [None, None, "refused", "refused"]
+    finally:
+        await drive.close()

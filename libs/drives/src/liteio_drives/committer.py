@@ -6,6 +6,7 @@ files that nobody names, checkpoints) happens here too, under the same lock.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,9 @@ from liteio_drives.drive_threads import Answer, Job
 from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth
 from liteio_drives.index import DriveIndex, require_in_place
+from liteio_drives.index_rows import Register
 from liteio_drives.limits import CHECKPOINT_PAGES, PURGE_ROWS, WAL_RESTART_PAGES
+from liteio_formats.record import Space
 
 _LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
 
@@ -92,6 +95,7 @@ class Committer:
         """
         index.begin(is_synced=not all(job.is_lazy for job in jobs))
         try:
+            index.changes.rows.look_ahead(_independent(jobs))
             for job in jobs:
                 self._run(index, job)
             self._finish(index)
@@ -213,3 +217,16 @@ class Committer:
             self._explain(problem)
             if self._health.is_full:
                 self._ballast.release()
+
+
+def _independent(jobs: list[Job]) -> list[Register]:
+    """The registers of which no other job of these can change what there is to know."""
+    registers: list[Register] = []
+    for job in jobs:
+        if job.registers is None:
+            return []
+        registers += job.registers
+    if any(register.space is Space.BUCKET for register in registers):  # It decides about all keys of the bucket.
+        return []
+    times = Counter(register[:3] for register in registers)
+    return [register for register in registers if times[register[:3]] == 1]

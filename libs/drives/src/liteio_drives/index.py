@@ -81,6 +81,7 @@ class DriveIndex:
         """Begin a write transaction; `is_synced` says whether its commit waits for the disk."""
         self._execute("PRAGMA synchronous = FULL" if is_synced else "PRAGMA synchronous = NORMAL")
         self._execute("BEGIN IMMEDIATE")
+        self.changes.rows.begin()
         self.meta = self._read_meta()
 
     def commit(self) -> None:
@@ -91,6 +92,7 @@ class DriveIndex:
     def roll_back(self) -> None:
         self.after_commit.clear()
         self.changes.buckets.forget_pending(0)
+        self._sql.forget_waiting()
         if self._db.in_transaction:
             self._execute("ROLLBACK")
 
@@ -113,7 +115,8 @@ class DriveIndex:
 
     def writes(self) -> int:
         """A number that differs when something was written since it was asked for."""
-        return self._db.total_changes() + self.changes.buckets.pending() + len(self.after_commit)
+        written = self._db.total_changes() + self._sql.waiting()
+        return written + self.changes.buckets.pending() + len(self.after_commit)
 
     def become_authoritative(self, generation: Generation) -> None:
         """Inside a write transaction. Raises GenerationChanged."""

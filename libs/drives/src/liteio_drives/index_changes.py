@@ -20,9 +20,9 @@ from liteio_contracts.storage_errors import (
 from liteio_drives.index_buckets import BucketTable, Delta, bucket_body_of
 from liteio_drives.index_data import DataTable
 from liteio_drives.index_purges import PurgeTable
-from liteio_drives.index_rows import Held, KeyAt, Removed, RowTable, Survey
+from liteio_drives.index_rows import Held, KeyAt, Register, RowTable, Survey
 from liteio_drives.index_schema import Standing
-from liteio_drives.index_sql import Sql
+from liteio_drives.index_sql import Bulk, Sql
 from liteio_drives.record_view import CommitView, NamedFile, RowView, created_in, decode_held, files_of, version_bytes
 from liteio_formats.bodies import BucketState, UploadState, decode_upload_body
 from liteio_formats.keys import part_prefix, split_upload_key
@@ -32,6 +32,7 @@ _IS_SETTLED: Final = (
     "AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.space = t.space AND u.bucket = t.bucket AND u.key = t.key"
     " AND u.version = t.version AND u.time = t.time)"
 )
+_ADD_EVENT: Final = Bulk("INSERT INTO outbox(queued_ns, payload) VALUES", "(?,?)")
 Tombstones = list[tuple[int, bytes]]  # time and digest, newest first
 Counted = Sequence[Held | RowView]
 
@@ -48,7 +49,7 @@ class _Facts(NamedTuple):
     """What is held of a row's key and of its register before the row is added."""
 
     survey: Survey
-    newest: list[Held]  # one or two, of the key
+    newest: list[Held]  # of the key, as in its Outlook
     register: list[Held]
     tombstones: Tombstones  # of the register
 
@@ -80,6 +81,7 @@ class Changes:
 
     def __init__(self, sql: Sql, require_file: Callable[[NamedFile], None]) -> None:
         """`require_file` raises ShardMissing when a file is not staged here with the length that its row implies."""
+        self._sql = sql
         self._execute = sql.execute
         self.rows = RowTable(sql)
         self.buckets = BucketTable(sql)
@@ -107,20 +109,22 @@ class Changes:
             self._add(at, row, facts, now_ns)
         if is_new:
             for event in view.events:
-                self._execute("INSERT INTO outbox(queued_ns, payload) VALUES (?, ?)", (now_ns, event))
+                self._sql.later(_ADD_EVENT, (now_ns, event))
 
     def confirm(self, ref: VersionRef, now_ns: int) -> None:
         version = version_bytes(ref.version_id)
         if version is None:
             return
-        survey = self.rows.survey(ref.name.bucket_id, ref.name.space, ref.name.key, version)
+        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
-        rows = self.rows.of_version(at, version)
+        rows = self.rows.of_version(at, version, newest)
         tombstones = self.rows.tombstones_of(at, version) if survey.tombstone_time else []
         is_row = any(row.time == ref.time for row in rows)
         if not is_row and all(time != ref.time for time, _ in tombstones):
             return
-        self.rows.clear_marks(at, version, until=ref.time)
+        for held_time in {*(row.time for row in rows), *(time for time, _ in tombstones)}:
+            if held_time <= ref.time:
+                self.rows.clear_mark(at, version, held_time)
         if survey.has_fences:
             self.rows.lift_fences_below(at, version, base_below=ref.time)
         if at.space == Space.UPLOAD:
@@ -138,22 +142,27 @@ class Changes:
         version = version_bytes(ref.version_id)
         if version is None:
             return FenceAnswer(False, False)
-        number = self.buckets.number_of(ref.name.bucket_id)
-        if number and self._is_held(KeyAt(ref.name.space, number, ref.name.key), version, ref.time):
+        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
+        at = KeyAt(ref.name.space, survey.number, ref.name.key)
+        if self._is_held(at, version, ref.time, newest):
             return FenceAnswer(True, False)
         if not meta.is_authoritative and request.named_generation not in (meta.generation, ""):
             return FenceAnswer(False, False)
-        at = KeyAt(ref.name.space, number or self.buckets.find_or_add(ref.name.bucket_id), ref.name.key)
+        if not at.bucket:
+            at = at._replace(bucket=self.buckets.find_or_add(ref.name.bucket_id))
         self.rows.add_fence(at, version, ref.time, request.base, now_ns)
         return FenceAnswer(False, True)
 
     def roll_back(self, ref: VersionRef, now_ns: int) -> None:
-        found = self._locate(ref)
-        if found is None or not self.rows.is_marked(*found, ref.time):
+        version = version_bytes(ref.version_id)
+        if version is None:
             return
-        at, version = found
+        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
+        at = KeyAt(ref.name.space, survey.number, ref.name.key)
+        if not self.rows.is_marked(at, version, ref.time):
+            return
         mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else ()
-        rows = self.rows.of_version(at, version)
+        rows = self.rows.of_version(at, version, newest)
         before = _visible(rows, self.rows.hidden_until(at, version))
         self.rows.clear_mark(at, version, ref.time)
         row = next((row for row in rows if row.time == ref.time), None)
@@ -192,9 +201,8 @@ class Changes:
     # Checks.
 
     def _facts(self, row: RowView) -> _Facts:
-        survey = self.rows.survey(row.bucket_id, row.space, row.key, row.version)
+        survey, newest = self.rows.outlook(Register(row.bucket_id, row.space, row.key, row.version))
         at = KeyAt(row.space, survey.number, row.key)
-        newest = self.rows.newest_two(at)
         tombstones = self.rows.tombstones_of(at, row.version) if survey.tombstone_time else []
         return _Facts(survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
@@ -277,20 +285,20 @@ class Changes:
         self, at: KeyAt, version: bytes, rows: list[Held], tombstones: Tombstones, before: int, now_ns: int
     ) -> None:
         """Remove what a register holds from before a time. Rows that no tombstone hid leave the usage."""
-        hidden_until = tombstones[0][0] if tombstones else 0
-        for row in rows:
-            if row.time < before:
-                objects = self._mend_head(at, was_live=1) if self._remove(at, row, now_ns).live else 0
-                self._count(at, _visible([row], hidden_until), [], objects)
+        gone = [row for row in rows if row.time < before]
+        if gone:
+            for row in gone:
+                self._remove(at, row, now_ns)
+            objects = self._mend_head(at, was_live=1) if any(row.live for row in gone) else 0
+            self._count(at, _visible(gone, tombstones[0][0] if tombstones else 0), [], objects)
         if tombstones:
             self.rows.remove_tombstones(at, version, before=before)
 
-    def _remove(self, at: KeyAt, row: Held, now_ns: int) -> Removed:
-        removed = self.rows.remove_row(at, row.created, row.version, row.time)
-        if removed.encoded is not None:
-            for file in files_of(decode_held(removed.encoded), removed.shard_index):
+    def _remove(self, at: KeyAt, row: Held, now_ns: int) -> None:
+        if row.names_files:
+            for file in files_of(decode_held(self._encoded(at, row)), row.shard_index):
                 self.data.drop_name(file, now_ns)
-        return removed
+        self.rows.remove_row(at, row)
 
     def _mend_head(self, at: KeyAt, was_live: int = 0) -> int:
         """Put the live mark where it belongs. Returns the change of the number of live objects.
@@ -318,15 +326,8 @@ class Changes:
 
     # Helpers.
 
-    def _locate(self, ref: VersionRef) -> tuple[KeyAt, bytes] | None:
-        version = version_bytes(ref.version_id)
-        number = self.buckets.number_of(ref.name.bucket_id)
-        if version is None or not number:
-            return None
-        return KeyAt(ref.name.space, number, ref.name.key), version
-
-    def _is_held(self, at: KeyAt, version: bytes, time: int) -> bool:
-        if any(row.time == time for row in self.rows.of_version(at, version)):
+    def _is_held(self, at: KeyAt, version: bytes, time: int, newest: list[Held]) -> bool:
+        if any(row.time == time for row in self.rows.of_version(at, version, newest)):
             return True
         return any(held == time for held, _ in self.rows.tombstones_of(at, version))
 

@@ -9,12 +9,13 @@ with other versions, and ids that carry another time. Strays have a small index 
 Either no row of a key is stray and they are all of the null version, or every null row of the key is.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.ids import BucketId
-from liteio_drives.index_sql import Sql
+from liteio_drives.index_sql import Bulk, Sql
 from liteio_drives.record_view import NULL_BYTES, RowView, created_in
-from liteio_formats.record import Kind
+from liteio_formats.record import Kind, Space
 
 KIND_OF: Final = tuple(Kind)
 
@@ -27,6 +28,15 @@ class KeyAt(NamedTuple):
     key: bytes
 
 
+class Register(NamedTuple):
+    """A version of a key, as those name it who do not know the bucket's number."""
+
+    bucket_id: BucketId
+    space: Space
+    key: bytes
+    version: bytes
+
+
 class Held(NamedTuple):
     """A row without its fat columns."""
 
@@ -37,6 +47,9 @@ class Held(NamedTuple):
     live: int
     stray: int
     size_bytes: int
+    shard_index: int
+    names_files: int
+    payload: int | None  # its number in `payloads`
     digest: bytes
 
     @property
@@ -55,31 +68,63 @@ class Survey(NamedTuple):
     has_fences: bool  # of the version asked for
 
 
-class Removed(NamedTuple):
-    """What a removed row leaves to be taken care of. `encoded` only when it names shard files."""
+class Outlook(NamedTuple):
+    """A key as a change of one of its versions finds it."""
 
-    live: int
-    shard_index: int
-    encoded: bytes | None
+    survey: Survey
+    newest: list[Held]  # of the key's rows, hidden or not; fewer than OUTLOOK_ROWS are all that it has
 
+
+OUTLOOK_ROWS: Final = 3  # a version that was replaced, its replacement, and one to see whether there are more
 
 # The last: liteio_formats.record.digest_of, in SQL.
-_HELD: Final = "created, version, time, kind, live, stray, size_bytes, substr(encoded, 6, 16)"
+_HELD: Final = (
+    "r.created, r.version, r.time, r.kind, r.live, r.stray, r.size_bytes, r.shard_index, r.names_files, r.payload,"
+    " substr(r.encoded, 6, 16)"
+)
 _OF_KEY: Final = "space = ? AND bucket = ? AND key = ?"
 _NEWEST_FIRST: Final = "ORDER BY created DESC, version DESC, time DESC"
-_SURVEY: Final = (
-    "SELECT number, config, standing, ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
-    " WHERE t.space = ?2 AND t.bucket = b.number AND t.key = ?3 ORDER BY t.time DESC LIMIT 1), 0),"
-    " EXISTS (SELECT 1 FROM fences f WHERE f.space = ?2 AND f.bucket = b.number AND f.key = ?3 AND f.version = ?4)"
-    " FROM buckets b WHERE bucket_id = ?1"
+_TOMBSTONE_TIME: Final = (
+    "ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
+    " WHERE t.space = a.space AND t.bucket = b.number AND t.key = a.key ORDER BY t.time DESC LIMIT 1), 0)"
 )
-_UNKNOWN: Final = Survey(0, 0, 0, 0, False)
-_NEWEST_TWO: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST} LIMIT 2"
-_ALL: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST}"
-_BY_CREATION: Final = f"SELECT {_HELD} FROM records WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
-_STRAYS: Final = f"SELECT {_HELD} FROM records INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ?"
-_LIVE: Final = f"SELECT {_HELD} FROM records INDEXED BY records_live WHERE {_OF_KEY} AND live = 1 LIMIT 1"
+_HAS_FENCES: Final = (
+    "EXISTS (SELECT 1 FROM fences f WHERE f.space = a.space AND f.bucket = b.number AND f.key = a.key"
+    " AND f.version = a.version)"
+)
+_OLDEST_OF_INTEREST: Final = (
+    "ifnull((SELECT s.created FROM records s WHERE s.space = a.space AND s.bucket = b.number AND s.key = a.key"
+    f" ORDER BY created DESC, version DESC, time DESC LIMIT 1 OFFSET {OUTLOOK_ROWS - 1}), 0)"
+)
+# One row of the answer for each of the newest rows of a key, one with nulls for a key without; none for a bucket that
+# the drive does not know.
+_OUTLOOK: Final = Bulk(
+    "WITH a(number, bucket_id, space, key, version) AS (VALUES",
+    "(?,?,?,?,?)",
+    f") SELECT a.number, b.number, b.config, b.standing, {_TOMBSTONE_TIME}, {_HAS_FENCES}, {_HELD}"
+    " FROM a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
+    f" ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created >= {_OLDEST_OF_INTEREST}",
+)
+_UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False), [])
+_ALL: Final = f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} {_NEWEST_FIRST}"
+_BY_CREATION: Final = (
+    f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
+)
+_STRAYS: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ?"
+_LIVE: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_live WHERE {_OF_KEY} AND live = 1 LIMIT 1"
 _ROW: Final = f"{_OF_KEY} AND created = ? AND version = ? AND time = ?"
+_ADD_ROW: Final = Bulk("INSERT INTO records VALUES", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+_ADD_PAYLOAD: Final = Bulk("INSERT INTO payloads(id, payload) VALUES", "(?,?)")
+_ADD_TOMBSTONE: Final = Bulk("INSERT INTO tombstones VALUES", "(?,?,?,?,?,?,?,?)")
+_ADD_MARK: Final = Bulk("INSERT INTO unsettled VALUES", "(?,?,?,?,?,?,?)")
+_CLEAR_MARK: Final = Bulk(
+    "DELETE FROM unsettled WHERE (space, bucket, key, version, time) IN (VALUES", "(?,?,?,?,?)", ")"
+)
+_IN_ROWS: Final = "WHERE (space, bucket, key, created, version, time) IN (VALUES", "(?,?,?,?,?,?)", ")"
+_REMOVE_ROW: Final = Bulk(f"DELETE FROM records {_IN_ROWS[0]}", *_IN_ROWS[1:])
+_SET_LIVE: Final = Bulk(f"UPDATE records SET live = 1 {_IN_ROWS[0]}", *_IN_ROWS[1:])
+_SET_NOT_LIVE: Final = Bulk(f"UPDATE records SET live = 0 {_IN_ROWS[0]}", *_IN_ROWS[1:])
+_REMOVE_PAYLOAD: Final = Bulk("DELETE FROM payloads WHERE id IN (VALUES", "(?)", ")")
 
 
 class RowTable:
@@ -88,24 +133,47 @@ class RowTable:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
         self._execute = sql.execute
+        self._outlooks: dict[Register, Outlook] = {}
+        self._payload_number: int | None = None  # the last one given, in this transaction
 
-    def survey(self, bucket_id: BucketId, space: int, key: bytes, version: bytes) -> Survey:
-        row = self._execute(_SURVEY, (bucket_id, space, key, version)).fetchone()
-        return Survey(*row) if row else _UNKNOWN
+    def begin(self) -> None:
+        """A transaction begins: whatever was known may have changed."""
+        self._outlooks.clear()
+        self._payload_number = None
 
-    def newest_two(self, at: KeyAt) -> list[Held]:
-        """The newest rows, hidden or not: whether there is a second decides what else is to be looked up."""
-        return [Held(*row) for row in self._execute(_NEWEST_TWO, at).fetchall()]
+    def look_ahead(self, registers: Sequence[Register]) -> None:
+        """Look at many keys at once. Each is told to the next who asks, once: no key may come twice, nor anything be
+        done to a key by those who do not ask.
+        """
+        for register, outlook in zip(registers, self._outlooks_of(registers), strict=True):
+            if outlook is not _UNKNOWN:
+                self._outlooks[register] = outlook
+
+    def outlook(self, register: Register) -> Outlook:
+        return self._outlooks.pop(register, None) or self._outlooks_of((register,))[0]
+
+    def _outlooks_of(self, registers: Sequence[Register]) -> list[Outlook]:
+        outlooks = [_UNKNOWN] * len(registers)
+        for number, *rest in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
+            outlook = outlooks[number]
+            if outlook is _UNKNOWN:
+                outlook = outlooks[number] = Outlook(Survey(*rest[:5]), [])
+            if rest[5] is not None:
+                outlook.newest.append(Held(*rest[5:]))
+        for outlook in outlooks:
+            if len(outlook.newest) > 1:
+                outlook.newest.sort(key=lambda row: row.order, reverse=True)
+                del outlook.newest[OUTLOOK_ROWS:]
+        return outlooks
 
     def all_rows(self, at: KeyAt) -> list[Held]:
         return [Held(*row) for row in self._execute(_ALL, at).fetchall()]
 
-    def of_version(self, at: KeyAt, version: bytes, newest: list[Held] | None = None) -> list[Held]:
-        """The register's rows, newest time first. `newest`: as `newest_two` gave it, when it was asked already."""
-        newest = self.newest_two(at) if newest is None else newest
-        if len(newest) < 2:
-            return [row for row in newest if row.version == version]
-        if newest[0].version == NULL_BYTES and not newest[0].stray:
+    def of_version(self, at: KeyAt, version: bytes, newest: list[Held]) -> list[Held]:
+        """The register's rows, newest time first. `newest`: of the key's Outlook."""
+        if len(newest) < OUTLOOK_ROWS:
+            rows = [row for row in newest if row.version == version]
+        elif newest[0].version == NULL_BYTES and not newest[0].stray:
             rows = self.all_rows(at) if version == NULL_BYTES else []
         else:
             found = self._execute(_STRAYS, (*at, version)).fetchall()
@@ -143,12 +211,8 @@ class RowTable:
         return tombstones[0][0] if tombstones else 0
 
     def add_row(self, at: KeyAt, row: RowView, *, is_live: bool, is_stray: bool) -> None:
-        payload_id = None
-        if row.payload is not None:
-            self._execute("INSERT INTO payloads(payload) VALUES (?)", (row.payload,))
-            payload_id = self._sql.last_rowid()
-        self._execute(
-            "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        self._sql.later(
+            _ADD_ROW,
             (
                 *at,
                 row.created,
@@ -160,28 +224,20 @@ class RowTable:
                 row.size_bytes,
                 row.shard_index,
                 bool(row.files),
-                payload_id,
+                self._add_payload(row.payload) if row.payload is not None else None,
                 row.payload_hash or None,
                 row.encoded,
             ),
         )
 
     def add_tombstone(self, at: KeyAt, row: RowView, now_ns: int) -> None:
-        self._execute(
-            "INSERT INTO tombstones VALUES (?,?,?,?,?,?,?,?)",
-            (*at, row.version, row.time, row.created, now_ns, row.encoded),
-        )
+        self._sql.later(_ADD_TOMBSTONE, (*at, row.version, row.time, row.created, now_ns, row.encoded))
 
-    def remove_row(self, at: KeyAt, created: int, version: bytes, time: int) -> Removed:
+    def remove_row(self, at: KeyAt, row: Held) -> None:
         """The row with its payload. The caller drops the names of its files and mends the head."""
-        live, payload, shard_index, encoded = self._execute(
-            "DELETE FROM records WHERE " + _ROW + " RETURNING live, payload, shard_index,"
-            " CASE names_files WHEN 1 THEN encoded END",
-            (*at, created, version, time),
-        ).fetchall()[0]
-        if payload is not None:
-            self._execute("DELETE FROM payloads WHERE id = ?", (payload,))
-        return Removed(live, shard_index, encoded)
+        self._sql.later(_REMOVE_ROW, (*at, row.created, row.version, row.time))
+        if row.payload is not None:
+            self._sql.later(_REMOVE_PAYLOAD, (row.payload,))
 
     def remove_tombstones(self, at: KeyAt, version: bytes, *, before: int) -> None:
         self._execute(f"DELETE FROM tombstones WHERE {_OF_KEY} AND version = ? AND time < ?", (*at, version, before))
@@ -190,7 +246,7 @@ class RowTable:
         self._execute(f"DELETE FROM tombstones WHERE {_OF_KEY} AND version = ? AND time = ?", (*at, version, time))
 
     def set_live(self, at: KeyAt, row: Held, is_live: bool) -> None:
-        self._execute(f"UPDATE records SET live = ? WHERE {_ROW}", (is_live, *at, row.created, row.version, row.time))
+        self._sql.later(_SET_LIVE if is_live else _SET_NOT_LIVE, (*at, row.created, row.version, row.time))
 
     def make_null_rows_stray(self, at: KeyAt) -> None:
         """For a key that gets a row of another version."""
@@ -198,20 +254,24 @@ class RowTable:
 
     def replace_payload(self, at: KeyAt, held: Held, payload: bytes, payload_hash: bytes) -> None:
         """A repair of this drive's shard of an inline object."""
-        place = (*at, held.created, held.version, held.time)
-        number = self._execute(f"SELECT payload FROM records WHERE {_ROW}", place).get
-        if number is not None:
-            self._execute("DELETE FROM payloads WHERE id = ?", (number,))
-        self._execute("INSERT INTO payloads(payload) VALUES (?)", (payload,))
+        if held.payload is not None:
+            self._sql.later(_REMOVE_PAYLOAD, (held.payload,))
         self._execute(
             f"UPDATE records SET payload = ?, payload_hash = ? WHERE {_ROW}",
-            (self._sql.last_rowid(), payload_hash or None, *place),
+            (self._add_payload(payload), payload_hash or None, *at, held.created, held.version, held.time),
         )
+
+    def _add_payload(self, payload: bytes) -> int:
+        if self._payload_number is None:
+            self._payload_number = self._execute("SELECT ifnull(max(id), 0) FROM payloads").get
+        self._payload_number += 1
+        self._sql.later(_ADD_PAYLOAD, (self._payload_number, payload))
+        return self._payload_number
 
     # Marks and fences.
 
     def mark(self, at: KeyAt, version: bytes, time: int, *, is_tombstone: bool, now_ns: int) -> None:
-        self._execute("INSERT INTO unsettled VALUES (?,?,?,?,?,?,?)", (*at, version, time, is_tombstone, now_ns))
+        self._sql.later(_ADD_MARK, (*at, version, time, is_tombstone, now_ns))
 
     def is_marked(self, at: KeyAt, version: bytes, time: int) -> bool:
         found = self._execute(
@@ -219,11 +279,8 @@ class RowTable:
         )
         return found.fetchone() is not None
 
-    def clear_marks(self, at: KeyAt, version: bytes, *, until: int) -> None:
-        self._execute(f"DELETE FROM unsettled WHERE {_OF_KEY} AND version = ? AND time <= ?", (*at, version, until))
-
     def clear_mark(self, at: KeyAt, version: bytes, time: int) -> None:
-        self._execute(f"DELETE FROM unsettled WHERE {_OF_KEY} AND version = ? AND time = ?", (*at, version, time))
+        self._sql.later(_CLEAR_MARK, (*at, version, time))
 
     def has_fence(self, at: KeyAt, version: bytes, time: int) -> bool:
         found = self._execute(

@@ -54,9 +54,10 @@ from liteio_drives.drive_threads import Handler, JobThreads
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.health import DriveHealth, SyncFailed
 from liteio_drives.index import DriveIndex, distrust_index
+from liteio_drives.index_rows import Register
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
-from liteio_drives.record_view import is_new_data, view_commit
+from liteio_drives.record_view import is_new_data, version_bytes, view_commit
 from liteio_drives.shard_files import LocalShardReader, LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
 from liteio_drives.shard_folder import ShardFolder
 from liteio_formats.format_json import DriveFormat, FormatError
@@ -192,7 +193,10 @@ class LocalDrive:
             return self._committer.refuse(refusal)
         now_ns = self._clock.now_ns()
         return self._change(
-            lambda index: index.changes.commit(view, index.meta, now_ns), deadline, is_new_data=is_new_data(view)
+            lambda index: index.changes.commit(view, index.meta, now_ns),
+            deadline,
+            is_new_data=is_new_data(view),
+            registers=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
         )
 
     async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
@@ -202,16 +206,20 @@ class LocalDrive:
             for ref in refs:
                 index.changes.confirm(ref, now_ns)
 
-        await self._change(confirm, deadline, is_lazy=True)
+        await self._change(confirm, deadline, is_lazy=True, registers=_registers(refs))
         self._collector.remind()
 
     async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer:
         now_ns = self._clock.now_ns()
-        return await self._change(lambda index: index.changes.fence(request, index.meta, now_ns), deadline)
+        return await self._change(
+            lambda index: index.changes.fence(request, index.meta, now_ns),
+            deadline,
+            registers=_registers((request.ref,)),
+        )
 
     async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
         now_ns = self._clock.now_ns()
-        await self._change(lambda index: index.changes.roll_back(ref, now_ns), deadline)
+        await self._change(lambda index: index.changes.roll_back(ref, now_ns), deadline, registers=_registers((ref,)))
         self._collector.remind()
 
     async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None:
@@ -260,6 +268,7 @@ class LocalDrive:
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
+        registers: Sequence[Register] | None = None,
     ) -> "asyncio.Future[Result]":
         try:
             if is_new_data:
@@ -268,7 +277,7 @@ class LocalDrive:
                 self._health.require_writable()
         except StorageError as refusal:
             return self._committer.refuse(refusal)
-        return self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data)
+        return self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data, registers=registers)
 
     def _require_room(self) -> None:
         """Raises DriveFull, DriveOffline. The committer looks again whether there is room: nothing else may come by."""
@@ -350,6 +359,13 @@ class LocalDrive:
         """Another process of this machine may have seen a sync fail."""
         if not self._health.lost_a_sync and is_doubted(self._path, self._files):
             self._health.explain(SyncFailed("seen by another process"), "committing")
+
+
+def _registers(refs: Sequence[VersionRef]) -> list[Register]:
+    versions = [(ref.name, version_bytes(ref.version_id)) for ref in refs]
+    return [
+        Register(name.bucket_id, name.space, name.key, version) for name, version in versions if version is not None
+    ]
 
 
 def _make_ready(

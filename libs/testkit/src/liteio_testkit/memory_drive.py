@@ -325,8 +325,8 @@ class MemoryDrive:
         if upload.kind is Kind.VALUE and decode_upload_body(upload.body).state is UploadState.OPEN:
             return
         _, upload_id = split_upload_key(upload.key)
-        for key, held in self._state.keys_in(Space.PART, upload.bucket_id, part_prefix(upload_id)):
-            self._state.put(KeyName(Space.PART, upload.bucket_id, key), HeldKey(fences=held.fences))
+        for key, _ in self._state.keys_in(Space.PART, upload.bucket_id, part_prefix(upload_id)):
+            self._state.put(KeyName(Space.PART, upload.bucket_id, key), HeldKey())
 
     def _drop_bucket(self, before: HeldKey, tombstone: HeldRow) -> None:
         """The incarnations that the tombstone ends: its own body names one, and so do the rows that it hides."""
