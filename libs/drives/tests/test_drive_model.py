@@ -181,8 +181,8 @@ async def everything(drive: StorageAPI, soon: Deadline) -> dict[str, object]:
     said: dict[str, object] = {}
     names = list(await drive.walk(None, 10_000, deadline=soon))
     said["walk"] = names
-    for name in names:
-        head = await drive.read_key(KeyQuery(name, wants_payload=True), deadline=soon)
+    heads = [drive.read_key(KeyQuery(name, wants_payload=True), deadline=soon) for name in names]
+    for name, head in zip(names, await asyncio.gather(*heads), strict=True):
         said[f"head {name}"] = (head.head_time, sorted(map(str, map(plain, head.entries))))
         said[f"payloads {name}"] = [entry.payload for entry in head.entries if not entry.is_tombstone]
         for below in (3, 9, 15):

@@ -223,9 +223,9 @@ def _independent(jobs: list[Job]) -> list[Register]:
     """The registers of which no other job of these can change what there is to know."""
     registers: list[Register] = []
     for job in jobs:
-        if job.registers is None:
+        if job.topics is None:
             return []
-        registers += job.registers
+        registers += job.topics
     if any(register.space is Space.BUCKET for register in registers):  # It decides about all keys of the bucket.
         return []
     times = Counter(register[:3] for register in registers)

@@ -16,7 +16,6 @@ from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, StorageError
 from liteio_drives.health import DriveHealth
-from liteio_drives.index_rows import Register
 
 Result = TypeVar("Result")
 _TIMER_SLACK_SECONDS: Final = 0.001  # deadlines this close together expire together
@@ -32,8 +31,8 @@ class Job:
         "is_answered",
         "is_lazy",
         "is_new_data",
-        "registers",
         "result",
+        "topics",
         "undo",
         "work",
     )
@@ -45,14 +44,14 @@ class Job:
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
-        registers: Sequence[Register] | None = None,
+        topics: Sequence[Any] | None = None,
         undo: Callable[[Any], object] | None = None,
     ) -> None:
         self.work = work
         self.future = future
         self.is_lazy = is_lazy  # may wait a little for company, and need not be on the disk when it is answered
         self.is_new_data = is_new_data  # refused when the drive is full
-        self.registers = registers  # all that it looks at and changes, if it can tell
+        self.topics = topics  # all that it is about, for a handler that looks at many at once; None: it can not tell
         self.at = math.inf  # the loop's time at which its caller gives up
         self.undo = undo  # gives back a result that nobody waited for
         self.result: Any = None
@@ -117,7 +116,7 @@ class JobThreads:
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
-        registers: Sequence[Register] | None = None,
+        topics: Sequence[Any] | None = None,
         undo: Callable[[Result], object] | None = None,
     ) -> "asyncio.Future[Result]":
         """Run `work` on a thread. Fails with what it raises, with DriveTimeout when the deadline passes first. `undo`
@@ -127,7 +126,7 @@ class JobThreads:
         if problem is not None:
             return self.refuse(problem)
         future: asyncio.Future[Result] = self.loop.create_future()
-        job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, registers=registers, undo=undo)
+        job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, topics=topics, undo=undo)
         self._watch(job, self.loop.time() + deadline.seconds_left())
         self._submit(job)
         return future

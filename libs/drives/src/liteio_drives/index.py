@@ -6,7 +6,7 @@ alone opens index.db, -wal and -shm: closing a descriptor of one of them would d
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -14,9 +14,11 @@ import apsw
 
 from liteio_base.check import check
 from liteio_base.ids import DriveId, Generation
+from liteio_contracts.storage import KeyAnswer, KeyQuery
 from liteio_contracts.storage_errors import DriveOffline, GenerationChanged
 from liteio_drives.files import FileSystem
 from liteio_drives.index_changes import Changes, Meta
+from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
 from liteio_drives.index_reads import KeyReads
 from liteio_drives.index_schema import CREATION_PRAGMAS, PRAGMAS, SCHEMA_VERSION, TABLES
@@ -58,6 +60,7 @@ class DriveIndex:
             self._db.close(True)
             raise
         self.keys: Final = KeyReads(self._sql)
+        self._glances: Final = KeyGlances(self._sql)
         self.pages: Final = PageReads(self._sql, self.keys)
         self.changes: Final = Changes(self._sql, require_file)
         self._is_trusted = is_trusted
@@ -66,6 +69,10 @@ class DriveIndex:
 
     def close(self) -> None:
         self._db.close(True)
+
+    def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
+        """Answer at once what is usual, each from one moment; None for what needs `reading`."""
+        return self._glances.glance(queries, is_trusted=self._is_trusted())
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -164,7 +164,7 @@ class LocalDrive:
     # Reading.
 
     def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Awaitable[KeyAnswer]:
-        return self._read(lambda index: index.keys.read_key(query, index.meta), deadline)
+        return self._read(lambda index: index.keys.read_key(query, index.meta), deadline, topics=(query,))
 
     def list_page(self, query: ListQuery, *, deadline: Deadline) -> Awaitable[ListPage]:
         return self._read(lambda index: index.pages.list_page(query, index.meta), deadline)
@@ -196,7 +196,7 @@ class LocalDrive:
             lambda index: index.changes.commit(view, index.meta, now_ns),
             deadline,
             is_new_data=is_new_data(view),
-            registers=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
+            topics=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
         )
 
     async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
@@ -206,7 +206,7 @@ class LocalDrive:
             for ref in refs:
                 index.changes.confirm(ref, now_ns)
 
-        await self._change(confirm, deadline, is_lazy=True, registers=_registers(refs))
+        await self._change(confirm, deadline, is_lazy=True, topics=_registers(refs))
         self._collector.remind()
 
     async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer:
@@ -214,12 +214,12 @@ class LocalDrive:
         return await self._change(
             lambda index: index.changes.fence(request, index.meta, now_ns),
             deadline,
-            registers=_registers((request.ref,)),
+            topics=_registers((request.ref,)),
         )
 
     async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
         now_ns = self._clock.now_ns()
-        await self._change(lambda index: index.changes.roll_back(ref, now_ns), deadline, registers=_registers((ref,)))
+        await self._change(lambda index: index.changes.roll_back(ref, now_ns), deadline, topics=_registers((ref,)))
         self._collector.remind()
 
     async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None:
@@ -254,12 +254,14 @@ class LocalDrive:
 
     # Inside.
 
-    def _read(self, work: Callable[[DriveIndex], Result], deadline: Deadline) -> "asyncio.Future[Result]":
+    def _read(
+        self, work: Callable[[DriveIndex], Result], deadline: Deadline, topics: Sequence[Any] = ()
+    ) -> "asyncio.Future[Result]":
         try:
             self._health.require_readable()
         except StorageError as refusal:
             return self._reader.refuse(refusal)
-        return self._reader.call(work, deadline)
+        return self._reader.call(work, deadline, topics=topics)
 
     def _change(
         self,
@@ -268,7 +270,7 @@ class LocalDrive:
         *,
         is_lazy: bool = False,
         is_new_data: bool = False,
-        registers: Sequence[Register] | None = None,
+        topics: Sequence[Any] | None = None,
     ) -> "asyncio.Future[Result]":
         try:
             if is_new_data:
@@ -277,7 +279,7 @@ class LocalDrive:
                 self._health.require_writable()
         except StorageError as refusal:
             return self._committer.refuse(refusal)
-        return self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data, registers=registers)
+        return self._committer.call(work, deadline, is_lazy=is_lazy, is_new_data=is_new_data, topics=topics)
 
     def _require_room(self) -> None:
         """Raises DriveFull, DriveOffline. The committer looks again whether there is room: nothing else may come by."""

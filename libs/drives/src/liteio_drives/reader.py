@@ -38,9 +38,11 @@ class Reader:
     def handle(self, jobs: list[Job], _: Answer) -> bool:
         try:
             index = self._ready()
-            with index.reading():
-                for job in jobs:
-                    self._run(index, job)
+            longer = self._glance(index, jobs)
+            if longer:
+                with index.reading():
+                    for job in longer:
+                        self._run(index, job)
             self._health.worked()
         except Exception as problem:
             error = self._explain(problem)
@@ -51,6 +53,14 @@ class Reader:
 
     def end(self) -> None:
         self._close_index()
+
+    def _glance(self, index: DriveIndex, jobs: list[Job]) -> list[Job]:
+        """Answer what can be answered at a glance. Returns the others."""
+        asked = [(job, query) for job in jobs for query in job.topics or ()]
+        if asked:
+            for (job, _), answer in zip(asked, index.glance([query for _, query in asked]), strict=True):
+                job.result = answer
+        return [job for job in jobs if job.result is None]
 
     def _run(self, index: DriveIndex, job: Job) -> None:
         try:

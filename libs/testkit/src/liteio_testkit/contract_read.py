@@ -63,6 +63,12 @@ class ReadContract:
             await bench.put(b"k", 5, version)
         assert [entry.version_id for entry in (await bench.head(b"k")).entries] == [ID_C, ID_B, ID_A]
 
+    async def test_of_two_settled_versions_of_one_creation_time_the_head_is_the_greater_id(self, bench: Bench) -> None:
+        await bench.put_settled(b"k", 5, ID_A)
+        await bench.put_settled(b"k", 6, ID_B, created=5)
+        await bench.put_settled(b"k", 7, ID_C, created=4)
+        assert [entry.version_id for entry in (await bench.head(b"k")).entries] == [ID_B]
+
     async def test_the_head_has_unsettled_tombstones_of_any_version(self, bench: Bench) -> None:
         old = await bench.put_settled(b"k", 1, ID_A)
         await bench.put_settled(b"k", 2, ID_B)
