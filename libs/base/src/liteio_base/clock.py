@@ -30,11 +30,8 @@ class Randomness(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now_ns(self) -> int:
-        return time.time_ns()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now_ns = staticmethod(time.time_ns)
+    monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

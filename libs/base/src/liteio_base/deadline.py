@@ -18,7 +18,8 @@ class Deadline:
 
     def seconds_left(self) -> float:
         """Seconds until the deadline, 0.0 when it has passed."""
-        return max(0.0, self.at - self.clock.monotonic())
+        left = self.at - self.clock.monotonic()
+        return left if left > 0.0 else 0.0
 
     @property
     def has_passed(self) -> bool:

@@ -122,9 +122,10 @@ class JobThreads:
         """Run `work` on a thread. Fails with what it raises, with DriveTimeout when the deadline passes first. `undo`
         gets a result that came too late.
         """
-        problem = self._find_problem()
-        if problem is not None:
-            return self.refuse(problem)
+        if self._is_closed or self._missed_at == self._progress:
+            problem = self._find_problem()
+            if problem is not None:
+                return self.refuse(problem)
         future: asyncio.Future[Result] = self.loop.create_future()
         job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, topics=topics, undo=undo)
         self._watch(job, self.loop.time() + deadline.seconds_left())
@@ -148,6 +149,11 @@ class JobThreads:
         self._submit(Job(work, future))
         return True
 
+    @property
+    def has_ended(self) -> bool:
+        """After `close`: whether no thread was left behind."""
+        return all(ended.done() for ended in self._ended)
+
     async def close(self, wait_seconds: float) -> None:
         """Let the threads finish what they have and end. A hung thread is left behind."""
         if not self._is_closed:
@@ -160,10 +166,10 @@ class JobThreads:
             self._timer.cancel()
 
     def _find_problem(self) -> StorageError | None:
-        """Why a call need not even be tried."""
+        """Why a call need not even be tried, after one missed its deadline and nothing was done since."""
         if self._is_closed:
             return DriveOffline("the drive was closed")
-        if self._missed_at == self._progress and self._is_stuck():
+        if self._is_stuck():
             self._health.missed_deadline()
             return DriveTimeout("the drive has not answered an earlier call yet")
         return None

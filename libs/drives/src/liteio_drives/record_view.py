@@ -120,17 +120,18 @@ def decode_held(encoded: bytes) -> Record:
 
 
 @lru_cache(maxsize=128)
-def _decode_once(encoded: bytes) -> Record:
-    # A writer sends the same bytes to every drive of this process.
-    return decode_held(encoded)
-
-
-def _view_row(row: RowCommit) -> RowView:
-    record = _decode_once(row.encoded)
+def _decode_once(encoded: bytes) -> tuple[Record, bytes, bytes]:
+    """A record, the bytes of its version id, its digest. A writer sends the same bytes to every drive of a process."""
+    record = decode_held(encoded)
     version = version_bytes(record.version_id)
     if version is None:
         raise RecordCorrupt("not a version id of this store", version_id=record.version_id)
     check(record.time >= 0 and record.created >= 0, "hybrid times are not negative")
+    return record, version, digest_of(encoded)
+
+
+def _view_row(row: RowCommit) -> RowView:
+    record, version, digest = _decode_once(row.encoded)
     return RowView(
         record,
         record.space,
@@ -143,7 +144,7 @@ def _view_row(row: RowCommit) -> RowView:
         record.size_bytes,
         files_of(record, row.shard_index),
         row.encoded,
-        digest_of(row.encoded),
+        digest,
         row.scope,
         row.base,
         row.shard_index,

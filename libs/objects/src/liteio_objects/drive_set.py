@@ -54,7 +54,8 @@ async def ask_drives(
     drive_set: DriveSet, slots: Iterable[int], call: Callable[[StorageAPI], Awaitable[T]]
 ) -> Answers[T]:
     """Ask `slots` at once and wait for all: every call carries a deadline of its own."""
-    return await _Gathering[T](drive_set, _never_enough, None).run(slots, call, None, 0.0)
+    gathering: _Gathering[T] = _Gathering(drive_set, _never_enough, None)
+    return await gathering.run(slots, call, None, 0.0)
 
 
 async def ask_most(
@@ -66,9 +67,10 @@ async def ask_most(
     adopt: Callable[["asyncio.Future[T]"], None] | None = None,
 ) -> Answers[T]:
     """Ask `slots` at once; a drive that hangs is not waited for longer than the grace when W others have answered."""
+    write_quorum = drive_set.code.write_quorum
 
     def is_enough(answers: Answers[T]) -> bool:
-        return len(values(answers)) >= drive_set.code.write_quorum
+        return len(answers) >= write_quorum and len(values(answers)) >= write_quorum
 
     return await ask_until(
         drive_set, slots, call, is_enough, deadline=deadline, grace_seconds=GRACE_SECONDS, adopt=adopt
@@ -89,7 +91,8 @@ async def ask_until(
     passed since the start or only drives marked slow are still to answer; or at the deadline. Calls still under way are
     cancelled, or given to `adopt` where their effect matters.
     """
-    return await _Gathering[T](drive_set, is_enough, adopt).run(slots, call, deadline.seconds_left(), grace_seconds)
+    gathering: _Gathering[T] = _Gathering(drive_set, is_enough, adopt)
+    return await gathering.run(slots, call, deadline.seconds_left(), grace_seconds)
 
 
 class _Gathering(Generic[T]):
@@ -119,7 +122,8 @@ class _Gathering(Generic[T]):
         grace_seconds: float,
     ) -> Answers[T]:
         for slot in slots:
-            answer = asyncio.ensure_future(call(self._drive_set.drives[slot]))  # a task, unless it is a future already
+            asked = call(self._drive_set.drives[slot])
+            answer = asked if isinstance(asked, asyncio.Future) else asyncio.ensure_future(asked)
             self._pending[answer] = slot
             answer.add_done_callback(self._note)
         if not self._pending:
