@@ -351,8 +351,8 @@ class StorageAPI(Protocol):
     async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage: ...
 
     async def collect_garbage(self, *, deadline: Deadline) -> int:
-        """Remove staged and unnamed shard files older than the grace, expired tombstones and fences. Returns how many
-        files.
+        """Remove shard files that no row names and whose writer is gone or has left them for longer than the grace,
+        expired tombstones and fences. Returns how many files.
         Does nothing while the drive is not authoritative."""
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:

@@ -21,6 +21,7 @@ INDEX_CACHE_KIB: Final = 4 * KIB
 PURGE_ROWS: Final = 500  # rows of a dropped bucket or a finished upload that one transaction removes
 VACUUM_PAGES: Final = 2_000  # free pages that a collection gives back to the file system
 GARBAGE_BATCH: Final = 100  # files or rows that one transaction of the collector looks at
+CLAIMS_BYTES: Final = 256 * KIB  # some 3,000 staged files; longer claims are written anew without what was committed
 BATCH_JOBS_MAX: Final = 1000  # what one transaction answers at most: bounds the wait of the first in it
 REPRESENTATIVES_MAX: Final = 64  # undecided keys that a common prefix is searched through for one that proves it
 
@@ -38,7 +39,7 @@ class DriveSettings:
     free_min_bytes: int | None = None
     ballast_bytes: int = 64 * MIB
     confirm_delay_seconds: float = 0.02  # a confirm waits this long for other traffic to share a transaction with
-    orphan_grace_seconds: float = 3600.0  # a staged file that nothing names is garbage after this
+    orphan_grace_seconds: float = 3600.0  # a staged file that nothing names is garbage after this, if its writer lives
     unlink_delay_seconds: float = 5.0  # between dropping the last name of a file and removing it: readers open by name
     tombstone_keep_seconds: float = 30 * 86400.0
     hung_after_seconds: float = 5.0  # a drive thread stuck this long makes further calls fail at once

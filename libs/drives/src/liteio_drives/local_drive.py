@@ -36,6 +36,7 @@ from liteio_contracts.storage import (
 )
 from liteio_contracts.storage_errors import DriveOffline, StorageError
 from liteio_drives.ballast import Ballast
+from liteio_drives.claims import CLAIMS_FOLDER, Claims
 from liteio_drives.collector import Collector
 from liteio_drives.committer import Committer
 from liteio_drives.drive_format import (
@@ -71,14 +72,29 @@ Result = TypeVar("Result")
 class LocalDrive:
     """One open drive of one event loop. Several processes may have the same drive open."""
 
-    def __init__(self, path: str, drive: DriveFormat, settings: DriveSettings, clock: Clock, files: FileSystem) -> None:
+    def __init__(
+        self,
+        path: str,
+        drive: DriveFormat,
+        settings: DriveSettings,
+        clock: Clock,
+        randomness: Randomness,
+        files: FileSystem,
+    ) -> None:
         """Use `open`."""
         self._path = path
         self._format = drive
         self._settings = settings
         self._clock = clock
         self._files = files
-        self._folder = ShardFolder(path, files)
+        self._claims = Claims(
+            os.path.join(system_folder(path), CLAIMS_FOLDER),
+            os.path.join(system_folder(path), LOCK_NAME),
+            files=files,
+            clock=clock,
+            randomness=randomness,
+        )
+        self._folder = ShardFolder(path, files, self._claims)
         self._health = DriveHealth(clock, settings.retry_after_seconds)
         self._ballast = Ballast(path, system_folder(path), settings, files, self._health)
         self._committer = self._start_committer()
@@ -110,7 +126,7 @@ class LocalDrive:
         """
         settings, files = settings or DriveSettings(), files or RealFiles()
         drive = await asyncio.to_thread(_make_ready, path, slot, settings, randomness, files)
-        opened = cls(path, drive, settings, clock, files)
+        opened = cls(path, drive, settings, clock, randomness, files)
         try:
             await opened.status(deadline=Deadline.after(_OPEN_SECONDS, clock))
         except BaseException:
@@ -122,6 +138,8 @@ class LocalDrive:
         """Finish what was begun and end the threads. A hung thread is left behind."""
         self._collector.close()
         await asyncio.gather(*(threads.close(_CLOSE_SECONDS) for threads in self._all_threads()))
+        if all(threads.has_ended for threads in self._all_threads()):
+            await asyncio.to_thread(self._claims.end)
 
     @property
     def path(self) -> str:
@@ -192,8 +210,15 @@ class LocalDrive:
         except StorageError as refusal:
             return self._committer.refuse(refusal)
         now_ns = self._clock.now_ns()
+        files = [file for row in view.rows for file in row.files]
+
+        def write(index: DriveIndex) -> None:
+            index.changes.commit(view, index.meta, now_ns)
+            if files:
+                index.after_commit.append(lambda: self._folder.named(files))
+
         return self._change(
-            lambda index: index.changes.commit(view, index.meta, now_ns),
+            write,
             deadline,
             is_new_data=is_new_data(view),
             topics=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
@@ -236,6 +261,7 @@ class LocalDrive:
 
     async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
         self._require_room()
+        self._collector.orphans.watch()
         return LocalShardWriter(self._io, ref, size_hint)
 
     async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:

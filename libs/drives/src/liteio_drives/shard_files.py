@@ -193,7 +193,6 @@ class LocalShardWriter:
             padding = bytes(align_up(footer.data_bytes) - footer.data_bytes)
             sink.finish((padding, encode_footer(footer)), self._io.clock.now_ns())
             self._sink = None
-            self._io.folder.end(sink.path)
             self._io.folder.remember(footer)
 
         return finish
@@ -210,7 +209,6 @@ class LocalShardWriter:
             sink, self._sink = self._sink, None
             if sink is not None:
                 sink.discard()
-                self._io.folder.end(sink.path)
         finally:
             self._guard.release()
 
@@ -223,6 +221,8 @@ class _Sink:
         self._files = io.files
         self._final_path = path
         self.path = path
+        self._claims = io.folder.claims
+        self._claimed: list[str] = []
         self._descriptor, self._is_direct = self._open(is_direct)
         self._inode = io.files.stat_open(self._descriptor).inode
         self._offset = 0
@@ -251,8 +251,10 @@ class _Sink:
             self._files.close(self._descriptor)
             self._descriptor = -1
         if self.path != self._final_path:
+            self._claim(self._final_path, self._claims.begin_beside)
             self._files.rename(self.path, self._final_path)
         self._sync(lambda: self._files.sync_folder(os.path.dirname(self._final_path)))
+        self._end_claims(self._claims.close)
         self._io.buffers.give_back(self._buffer)
 
     def discard(self) -> None:
@@ -263,21 +265,39 @@ class _Sink:
                 self._files.close(self._descriptor)
             if is_ours:
                 self._files.unlink(self.path)
+            self._end_claims(self._claims.withdraw)
         except OSError:
-            pass  # an orphan, which the collector removes when the drive answers again
+            self._end_claims(self._claims.close)  # it is overdue one day, and removed when the drive answers again
         self._io.buffers.give_back(self._buffer)
 
     def _open(self, is_direct: bool) -> tuple[int, bool]:
         flags = _WRITE_FLAGS | os.O_EXCL
-        self._io.folder.begin(self.path)
+        self._claim(self.path, self._claims.begin)
         try:
             return self._open_as(flags, is_direct)
         except FileExistsError:
-            self._io.folder.end(self.path)
-            # Two repairs of one shard may meet: each has a name of its own, in this process and beside others.
-            self.path += f".{os.getpid()}-{next(_repairs)}{REPAIR_SUFFIX}"
-            self._io.folder.begin(self.path)
+            self._end_claims(self._claims.withdraw)
+        except BaseException:
+            self._end_claims(self._claims.close)
+            raise
+        # Two repairs of one shard may meet: each has a name of its own, in this process and beside others.
+        self.path += f".{os.getpid()}-{next(_repairs)}{REPAIR_SUFFIX}"
+        self._claim(self.path, self._claims.begin)
+        try:
             return self._open_as(_WRITE_FLAGS | os.O_TRUNC, is_direct)
+        except BaseException:
+            self._end_claims(self._claims.close)
+            raise
+
+    def _claim(self, path: str, begin: Callable[[str], None]) -> None:
+        name = os.path.basename(path)
+        begin(name)
+        self._claimed.append(name)
+
+    def _end_claims(self, end: Callable[[str], None]) -> None:
+        names, self._claimed = self._claimed, []
+        for name in names:
+            end(name)
 
     def _open_as(self, flags: int, is_direct: bool) -> tuple[int, bool]:
         if is_direct and O_DIRECT:

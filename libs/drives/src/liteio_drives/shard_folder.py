@@ -3,15 +3,15 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.check import check
 from liteio_contracts.storage import ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing
+from liteio_drives.claims import Claims
 from liteio_drives.files import FileSystem, read_all
 from liteio_drives.index_data import FileName
-from liteio_drives.limits import DATA_FOLDERS
 from liteio_drives.record_view import NamedFile, data_id_bytes
 from liteio_formats.footer import (
     ALIGNMENT_BYTES,
@@ -42,30 +42,33 @@ class StagedFile(NamedTuple):
 class ShardFolder:
     """Paths and checks. Its methods touch the disk and run on the drive's threads."""
 
-    def __init__(self, drive_path: str, files: FileSystem) -> None:
+    def __init__(self, drive_path: str, files: FileSystem, claims: Claims) -> None:
         self.root: Final = os.path.join(drive_path, DATA_FOLDER)
         self.files: Final = files
+        self.claims: Final = claims
         self._staged: dict[FileName, StagedFile] = {}
-        self._open_paths: set[str] = set()
         self._guard = threading.Lock()
 
     def path_of(self, name: FileName) -> str:
-        digits = name.data_id.hex()
-        return os.path.join(self.root, digits[:2], f"{digits}.{name.part}")
+        return self.path_to(file_name(name))
 
-    def folders(self) -> Iterator[str]:
-        return (os.path.join(self.root, f"{number:02x}") for number in range(DATA_FOLDERS))
+    def path_to(self, file_name: str) -> str:
+        return os.path.join(self.root, file_name[:2], file_name)
+
+    def folder(self, number: int) -> str:
+        return os.path.join(self.root, f"{number:02x}")
+
+    def exists(self, path: str) -> bool:
+        """As far as the disk tells."""
+        try:
+            self.files.stat(path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     # Staging.
-
-    def begin(self, path: str) -> None:
-        """A writer has `path` open: it is nobody's garbage."""
-        with self._guard:
-            self._open_paths.add(path)
-
-    def end(self, path: str) -> None:
-        with self._guard:
-            self._open_paths.discard(path)
 
     def remember(self, footer: ShardFooter) -> None:
         name = FileName(data_id_bytes(footer.data_id), footer.part_number)
@@ -73,6 +76,10 @@ class ShardFolder:
             while len(self._staged) >= _STAGED_MAX:
                 del self._staged[next(iter(self._staged))]
             self._staged[name] = _staged_of(footer)
+
+    def named(self, files: Iterable[NamedFile]) -> None:
+        """When the transaction whose rows name them is durable."""
+        self.claims.settle([file_name(FileName(file.data_id, file.part)) for file in files])
 
     def require(self, file: NamedFile) -> None:
         """Inside the commit's transaction: is the file that a row names here, whole, and the shard that it implies?
@@ -104,11 +111,17 @@ class ShardFolder:
     # Removing.
 
     def remove(self, names: Sequence[FileName]) -> int:
-        """Under the committer's lock. Returns how many files went; what can not be removed stays an orphan."""
+        """Under the committer's lock. Returns how many files went; what can not be removed stays claimed."""
         count = 0
+        stuck = set()
         for name in names:
             self._staged.pop(name, None)
-            count += self.remove_path(self.path_of(name))
+            path = self.path_of(name)
+            if self.remove_path(path):
+                count += 1
+            elif self.exists(path):
+                stuck.add(name)
+        self.claims.settle([file_name(name) for name in names if name not in stuck])
         return count
 
     def remove_path(self, path: str) -> bool:
@@ -122,11 +135,11 @@ class ShardFolder:
         return True
 
     def old_files(self, folder: str, before_ns: int) -> list[str]:
-        """Paths of files that nobody has written to since `before_ns` and no writer here has open."""
+        """Paths of files that nobody has written to since `before_ns` and no writer here claims."""
         found = []
         for file_name in self.files.names(folder):
             path = os.path.join(folder, file_name)
-            if path in self._open_paths:
+            if self.claims.is_mine(file_name):
                 continue
             try:
                 facts = self.files.stat(path)
@@ -135,6 +148,10 @@ class ShardFolder:
             if not facts.is_folder and facts.modified_ns < before_ns:
                 found.append(path)
         return found
+
+
+def file_name(name: FileName) -> str:
+    return f"{name.data_id.hex()}.{name.part}"
 
 
 def name_in(path: str) -> FileName | None:
