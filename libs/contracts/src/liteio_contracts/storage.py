@@ -192,7 +192,8 @@ class ListItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entry None with is_prefix False: the drive holds something unsettled for `key` that decides: ask all drives.
     is_ambiguous: the key holds unsettled rows or tombstones besides `entry`. In VERSIONS mode a key with unsettled
     tombstones is ambiguous on every one of its items.
-    For a prefix, `key` is the prefix and `entry` the head of the first live key under it (payload never included).
+    For a prefix, `key` is the prefix and `entry` the head of the first live key under it.
+    Entries carry no payload and no hash of one: what drives hold alike, they show alike.
     """
 
     key: bytes

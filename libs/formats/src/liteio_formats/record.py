@@ -9,8 +9,8 @@ Objects, multipart uploads, their parts and buckets are all records, told apart 
 protocol serves them all.
 """
 
-import hashlib
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -20,7 +20,9 @@ from liteio_base.ids import BucketId, DataId, Generation, HybridTime, VersionId
 MAGIC: Final = b"LIOM"
 FORMAT_VERSION: Final = 1
 DIGEST_BYTES: Final = 16
-_HEADER_BYTES: Final = len(MAGIC) + 1 + DIGEST_BYTES
+_FORMAT: Final = MAGIC + bytes((FORMAT_VERSION,))
+_DIGEST: Final = slice(len(_FORMAT), len(_FORMAT) + DIGEST_BYTES)
+_HEADER_BYTES: Final = len(_FORMAT) + DIGEST_BYTES
 
 
 class Space(IntEnum):
@@ -108,28 +110,28 @@ def encode_record(record: Record) -> bytes:
     checksum.
     """
     packed = _encoder.encode(record)
-    return b"".join(
-        (MAGIC, bytes((FORMAT_VERSION,)), hashlib.blake2b(packed, digest_size=DIGEST_BYTES).digest(), packed)
-    )
+    return b"".join((_FORMAT, blake2b(packed, digest_size=DIGEST_BYTES).digest(), packed))
 
 
 def digest_of(encoded: bytes) -> bytes:
     """The digest that an encoded record carries, unchecked: two drives hold the same record when these are equal."""
-    return encoded[len(MAGIC) + 1 : _HEADER_BYTES]
+    return encoded[_DIGEST]
 
 
 def decode_record(encoded: bytes) -> Record:
     """Check and decode. Raises RecordError for other magic, a newer format, a wrong digest or a wrong shape."""
-    if encoded[: len(MAGIC)] != MAGIC or len(encoded) < _HEADER_BYTES:
-        raise RecordError("not an object record: the magic is missing")
-    if encoded[len(MAGIC)] != FORMAT_VERSION:
-        raise RecordError(
-            f"record format {encoded[len(MAGIC)]} is not known here (this version reads {FORMAT_VERSION})"
-        )
+    if not encoded.startswith(_FORMAT) or len(encoded) < _HEADER_BYTES:
+        raise _foreign(encoded)
     packed = encoded[_HEADER_BYTES:]
-    if hashlib.blake2b(packed, digest_size=DIGEST_BYTES).digest() != digest_of(encoded):
+    if blake2b(packed, digest_size=DIGEST_BYTES).digest() != encoded[_DIGEST]:
         raise RecordError("the record's digest does not match its bytes")
     try:
         return _decoder.decode(packed)
     except msgspec.DecodeError as problem:
         raise RecordError(f"the record's fields can not be read: {problem}") from problem
+
+
+def _foreign(encoded: bytes) -> RecordError:
+    if not encoded.startswith(MAGIC) or len(encoded) < _HEADER_BYTES:
+        return RecordError("not an object record: the magic is missing")
+    return RecordError(f"record format {encoded[len(MAGIC)]} is not known here (this version reads {FORMAT_VERSION})")

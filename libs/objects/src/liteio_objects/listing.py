@@ -6,10 +6,10 @@ remembered between pages: a listing goes on behind a key, whoever answers it.
 """
 
 import asyncio
-import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from operator import attrgetter, itemgetter
 from typing import Final
 
 import msgspec
@@ -19,10 +19,12 @@ from liteio_contracts.storage import KeyName, ListMode, ListQuery
 from liteio_formats.record import Kind, Record, RecordError, decode_record
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.page_merge import Candidate, Position
-from liteio_objects.set_listing import RESOLVES_MAX, FoundCandidate, KeyResolver, ListContext, SetListing
+from liteio_objects.set_listing import RESOLVES_MAX, KeyResolver, ListContext, SetListing
 
 __all__ = ["KeyResolver", "LatestPage", "VersionRow", "VersionsPage", "list_latest", "list_versions"]
 
+_KEY: Final = attrgetter("key")
+_PLACE: Final = itemgetter(0)
 _SPARE: Final = 16  # keys spread over sets unevenly: so many more than its share are asked of each
 
 
@@ -100,15 +102,8 @@ def _prefixes(found: Iterable[_Item]) -> tuple[bytes, ...]:
     return tuple(item.key for item in found if item.record is None)
 
 
-class _Met(msgspec.Struct, frozen=True, gc=False):
-    """What stands at one position: one candidate, or a prefix's candidates in several sets."""
-
-    position: Position
-    shown: Sequence[tuple[FoundCandidate, SetListing]]
-
-    @property
-    def candidate(self) -> Candidate:
-        return self.shown[0][0].candidate
+_Met = tuple[Position, int, Candidate]
+"""A candidate, where it stands, and the number of the set that shows it. A prefix may be met in several sets."""
 
 
 class _Listing:
@@ -134,17 +129,22 @@ class _Listing:
     def name(self, key: bytes) -> KeyName:
         return KeyName(self.query.space, self.query.bucket_id, key)
 
-    async def decide_prefixes(self, met: Iterable[_Met]) -> list[Position]:
-        """The positions of those prefixes that are there: sure in one set, or found to hold something."""
-        prefixes = [each for each in met if each.candidate.is_prefix]
-        holds = await asyncio.gather(*(self._holds_any(each) for each in prefixes))
-        return [each.position for each, is_there in zip(prefixes, holds, strict=True) if is_there]
+    async def decide_prefixes(self, met: Iterable[_Met]) -> list[_Item]:
+        """Those prefixes that are there: sure in one set, or found to hold something."""
+        shown: dict[bytes, list[_Met]] = {}
+        for each in met:
+            if each[2].is_prefix:
+                shown.setdefault(each[2].key, []).append(each)
+        if not shown:
+            return []
+        holds = await asyncio.gather(*(self._holds_any(prefix, found) for prefix, found in shown.items()))
+        return [_Item(prefix) for prefix, is_there in zip(shown, holds, strict=True) if is_there]
 
-    async def _holds_any(self, met: _Met) -> bool:
-        if any(found.candidate.entry is not None for found, _ in met.shown):
+    async def _holds_any(self, prefix: bytes, met: Iterable[_Met]) -> bool:
+        if any(candidate.entry is not None for _, _, candidate in met):
             return True
-        inside = msgspec.structs.replace(self.query, prefix=met.candidate.key, delimiter=b"", limit=1)
-        sets = [listing.drive_set for _, listing in met.shown]
+        inside = msgspec.structs.replace(self.query, prefix=prefix, delimiter=b"", limit=1)
+        sets = [self._sets[number].drive_set for _, number, _ in met]
         async with self.context.resolving:
             probe = type(self)(sets, self.context.resolver, inside, self.context.deadline)
             return bool((await probe.page())[0])
@@ -161,20 +161,20 @@ class _Listing:
                 return met
 
     def _merge(self, count: int, horizon: Position | None) -> list[_Met]:
-        def stream(listing: SetListing) -> Iterable[tuple[Position, FoundCandidate, SetListing]]:
-            for found in listing.waiting:
-                yield found.candidate.position, found, listing
-
-        merged = heapq.merge(*(stream(listing) for listing in self._sets), key=lambda each: each[0])
-        met: list[_Met] = []
-        for position, group in islice(groupby(merged, key=lambda each: each[0]), count):
-            if horizon is not None and position > horizon:
-                break
-            met.append(_Met(position, [(found, listing) for _, found, listing in group]))
-        for each in met:
-            for _, listing in each.shown:
-                listing.waiting.popleft()
-        return met
+        met = [
+            (candidate.position, number, candidate)
+            for number, listing in enumerate(self._sets)
+            for candidate in listing.waiting
+        ]
+        if not met:
+            return []
+        met.sort(key=_PLACE)  # Runs that are in order already: one comparison a candidate.
+        last = met[min(count, len(met)) - 1][0]
+        if horizon is not None:
+            last = min(last, horizon)
+        for listing in self._sets:
+            listing.drop(last)
+        return met[: bisect_right(met, last, key=_PLACE)]
 
 
 def _decoded(candidate: Candidate) -> Record | None:
@@ -189,53 +189,45 @@ def _decoded(candidate: Candidate) -> Record | None:
 
 class _LatestListing(_Listing):
     async def decide(self, met: Sequence[_Met]) -> list[_Item]:
-        there = set(await self.decide_prefixes(met))
-        keys = [each for each in met if not each.candidate.is_prefix]
-        records = {each.position: _decoded(each.candidate) for each in keys}
-        unsure = [position for position, record in records.items() if record is None]
-        decided = await asyncio.gather(*(self.context.latest(self.name(position[0])) for position in unsure))
+        records = {candidate.key: _decoded(candidate) for _, _, candidate in met if not candidate.is_prefix}
+        unsure = [key for key, record in records.items() if record is None]
+        decided = await asyncio.gather(*(self.context.latest(self.name(key)) for key in unsure))
         records.update(zip(unsure, decided, strict=True))
-        found: list[_Item] = []
-        for each in met:
-            record = records.get(each.position)
-            if each.position in there or (record is not None and record.kind is Kind.VALUE):
-                found.append(_Item(each.candidate.key, record))
-        return found
+        found = [_Item(key, record) for key, record in records.items() if record and record.kind is Kind.VALUE]
+        prefixes = await self.decide_prefixes(met)
+        return sorted(found + prefixes, key=_KEY) if prefixes else found
 
 
 class _VersionsListing(_Listing):
     async def decide(self, met: Sequence[_Met]) -> list[_Item]:
-        there = set(await self.decide_prefixes(met))
         records: dict[Position, Record | None] = {}
-        unsure: dict[bytes, list[_Met]] = {}
-        for each in met:
-            if each.candidate.is_prefix:
+        unsure: dict[bytes, list[Candidate]] = {}
+        for position, _, candidate in met:
+            if candidate.is_prefix:
                 continue
-            records[each.position] = record = each.shown[0][0].record or _decoded(each.candidate)
+            records[position] = record = candidate.record or _decoded(candidate)
             if record is None:
-                unsure.setdefault(each.candidate.key, []).append(each)
+                unsure.setdefault(candidate.key, []).append(candidate)
         decided = await asyncio.gather(*(self._decide_key(key, rows) for key, rows in unsure.items()))
         for found in decided:
             records.update(found)
-        return [
-            _Item(each.candidate.key, records.get(each.position))
-            for each in met
-            if each.position in there or records.get(each.position) is not None
-        ]
+        items = [_Item(position[0], record) for position, record in records.items() if record is not None]
+        prefixes = await self.decide_prefixes(met)
+        return sorted(items + prefixes, key=_KEY) if prefixes else items
 
-    async def _decide_key(self, key: bytes, rows: Sequence[_Met]) -> dict[Position, Record]:
+    async def _decide_key(self, key: bytes, rows: Sequence[Candidate]) -> dict[Position, Record]:
         """The committed records of these versions, at their positions. A version whose committed record was created at
         another time stands elsewhere in the listing, not here."""
-        version_ids = sorted({each.candidate.version_id for each in rows})
+        version_ids = sorted({row.version_id for row in rows})
         records = {
             (record.version_id, record.created): record
             for record in await self.context.versions(self.name(key), version_ids)
         }
         found: dict[Position, Record] = {}
-        for each in rows:
-            record = records.get((each.candidate.version_id, each.candidate.created))
+        for row in rows:
+            record = records.get((row.version_id, row.created))
             if record is not None:
-                found[each.position] = record
+                found[row.position] = record
         return found
 
     async def heads(self, found: Sequence[_Item]) -> list[bool]:

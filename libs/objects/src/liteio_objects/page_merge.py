@@ -12,6 +12,7 @@ import msgspec
 
 from liteio_base.ids import NULL_VERSION, HybridTime, VersionId
 from liteio_contracts.storage import Entry, ListItem, ListMode, ListPage, ListQuery
+from liteio_formats.record import Record
 
 Position = tuple[bytes, int, bytes]
 """Where an item stands in a listing: key, then newest created first, then version id from high to low."""
@@ -72,6 +73,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     is_prefix: bool
     version_id: VersionId = NULL_VERSION  # VERSIONS mode, of a row
     entry: Entry | None = None
+    record: Record | None = None  # when it was decided on the way
 
     @property
     def key(self) -> bytes:
@@ -99,6 +101,9 @@ def merge_pages(pages: Mapping[int, ListPage], mode: ListMode, write_quorum: int
     Sure is what all of them show alike, unambiguously, and which one says is settled or W of them hold: a newer
     committed record would be on one of them. Nothing behind the smallest end of a truncated page is considered.
     """
+    alike = _alike(list(pages.values()), mode)
+    if alike is not None:
+        return alike
     ends = [page.items[-1] for page in pages.values() if page.is_truncated]
     last = min(ends, key=lambda item: position_of(item, mode), default=None)
     bound = None if last is None else position_of(last, mode)
@@ -121,6 +126,20 @@ def merge_pages(pages: Mapping[int, ListPage], mode: ListMode, write_quorum: int
             veiled[slot] = frozenset(unclear)
     candidates = [_candidate(position, shown[position], mode, len(pages), write_quorum) for position in sorted(shown)]
     return MergedPage([found for found in candidates if found is not None], last, veiled)
+
+
+def _alike(pages: Sequence[ListPage], mode: ListMode) -> MergedPage | None:
+    """The merged page when all pages are the same, to the byte, and nothing on them is unsettled: nearly always."""
+    items, is_truncated = pages[0].items, pages[0].is_truncated
+    if any(page.items != items or page.is_truncated != is_truncated for page in pages[1:]):
+        return None
+    candidates: list[Candidate] = []
+    for item in items:
+        entry = item.entry
+        if entry is None or not entry.is_settled or item.is_ambiguous:
+            return None
+        candidates.append(Candidate(position_of(item, mode), item.is_prefix, entry.version_id, entry))
+    return MergedPage(candidates, items[-1] if is_truncated else None, {})
 
 
 def _candidate(

@@ -2,9 +2,10 @@
 
 import asyncio
 import zlib
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ from liteio_objects.page_merge import (
 )
 
 RESOLVES_MAX: Final = 16  # keys that one listing asks about at the same time
+POSITION: Final = attrgetter("position")
 
 
 class KeyResolver(Protocol):
@@ -62,19 +64,12 @@ class ListContext:
             return await self.resolver.resolve_versions(name, version_ids, deadline=self.deadline)
 
 
-class FoundCandidate(msgspec.Struct, frozen=True, gc=False):
-    """A candidate, and the record when it was decided on the way."""
-
-    candidate: Candidate
-    record: Record | None = None
-
-
 class SetListing:
     """`waiting` holds the candidates up to `covered` that were not taken yet; `covered` None: to the end."""
 
     def __init__(self, drive_set: DriveSet, query: ListQuery, context: ListContext) -> None:
         self.drive_set = drive_set
-        self.waiting: deque[FoundCandidate] = deque()
+        self.waiting: list[Candidate] = []
         self.covered: Position | None = None
         self._query: ListQuery | None = query
         self._context = context
@@ -84,6 +79,10 @@ class SetListing:
     def is_exhausted(self) -> bool:
         """No more pages: `waiting` is all that is left."""
         return self._query is None
+
+    def drop(self, last: Position) -> None:
+        """Up to `last`, the waiting candidates were taken."""
+        del self.waiting[: bisect_right(self.waiting, last, key=POSITION)]
 
     async def read_on(self, limit: int) -> None:
         """Read the next page, of at most `limit` items a drive. Raises ReadQuorumLost."""
@@ -147,7 +146,7 @@ class SetListing:
 
     async def _unveiled(
         self, query: ListQuery, merged: MergedPage, answers: Mapping[int, list[tuple[bytes, KeyAnswer]]]
-    ) -> list[FoundCandidate]:
+    ) -> list[Candidate]:
         """The candidates, with those decided by the read rule whose version has an unsettled tombstone somewhere."""
         versions: dict[bytes, set[VersionId]] = {}
         for key, answer in (each for found in answers.values() for each in found):
@@ -155,7 +154,7 @@ class SetListing:
                 if entry.is_tombstone:
                     versions.setdefault(key, set()).add(entry.version_id)
         if not versions:
-            return [FoundCandidate(candidate) for candidate in merged.candidates]
+            return merged.candidates
         decided = await asyncio.gather(
             *(
                 self._context.versions(KeyName(query.space, query.bucket_id, key), sorted(version_ids))
@@ -164,15 +163,15 @@ class SetListing:
         )
         start, end = start_of(query), None if merged.last is None else position_of(merged.last, query.mode)
         found = [
-            FoundCandidate(candidate)
+            candidate
             for candidate in merged.candidates
             if candidate.is_prefix or candidate.version_id not in versions.get(candidate.key, ())
         ]
         for record in (record for records in decided for record in records):
             position = row_position(record.key, record.created, record.version_id)
             if (start is None or position > start) and (end is None or position <= end):
-                found.append(FoundCandidate(Candidate(position, False, record.version_id), record))
-        return sorted(found, key=lambda each: each.candidate.position)
+                found.append(Candidate(position, False, record.version_id, record=record))
+        return sorted(found, key=POSITION)
 
 
 def _is_witness(page: ListPage) -> bool:

@@ -180,7 +180,7 @@ class ListContract:
             (item,) = await list_all(bench, 9, mode=mode)
             assert item.entry is not None
             assert decode_record(item.entry.encoded) == record
-            assert item.entry.payload is None
+            assert (item.entry.payload, item.entry.payload_hash) == (None, b"")
 
     async def test_the_newest_version_is_the_head(self, bench: Bench) -> None:
         for time, version in enumerate((ID_A, ID_B, ID_C), 1):
