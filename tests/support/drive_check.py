@@ -65,6 +65,46 @@ def wait_authoritative(paths: Sequence[Path], parity: int, seconds: float) -> No
         time.sleep(1)
 
 
+def unnamed_files(paths: Sequence[Path], parity: int) -> tuple[str, ...]:
+    """Shard files that no drive's rows name. May be asked while the server runs: what is being written counts too."""
+    return asyncio.run(_unnamed(paths, parity))
+
+
+def wait_collected(paths: Sequence[Path], parity: int, seconds: float) -> None:
+    """With nothing in flight, until no file is left that no row names. Raises AssertionError after so long."""
+    end = time.monotonic() + seconds
+    while left := unnamed_files(paths, parity):
+        assert time.monotonic() < end, f"{len(left)} files are still named by nothing: {left[:10]}"
+        time.sleep(1)
+
+
+async def _unnamed(paths: Sequence[Path], parity: int) -> tuple[str, ...]:
+    found = _all_shard_files(paths)  # before the rows: what is named meanwhile is named
+    opened = await _open(paths, parity)
+    try:
+        named: set[str] = set()
+        for name, version_ids in (await _versions(opened.as_storage)).items():
+            for version_id in version_ids:
+                named |= await _files_of(opened.as_storage, name, version_id)
+    finally:
+        await opened.close()
+    return tuple(str(path) for path in found if path.name not in named)
+
+
+async def _versions(drives: Sequence[StorageAPI]) -> dict[KeyName, list[VersionId]]:
+    """Every version of every key that any drive knows of, in order."""
+    names: set[KeyName] = set()
+    for drive in drives:
+        after: KeyName | None = None
+        while page := await drive.walk(after, _PAGE, deadline=_deadline()):
+            names.update(KeyName(*name) for name in page)
+            after = page[-1]
+    return {
+        name: sorted({one for drive in drives for one in await drive.key_versions(name, deadline=_deadline())})
+        for name in sorted(names)
+    }
+
+
 async def _unreliable(paths: Sequence[Path], parity: int) -> list[int]:
     opened = await _open(paths, parity)
     try:
@@ -105,18 +145,11 @@ async def _check(paths: Sequence[Path], parity: int, collects: bool) -> DriveRep
             for path, status in zip(paths, statuses, strict=True)
             if not status.is_authoritative or status.state != "online"
         )
-        names: set[KeyName] = set()
-        for drive in drives:
-            after: KeyName | None = None
-            while page := await drive.walk(after, _PAGE, deadline=_deadline()):
-                names.update(KeyName(*name) for name in page)
-                after = page[-1]
         not_whole: list[str] = []
         named: set[str] = set()
         values = 0
-        for name in sorted(names):
-            versions = {one for drive in drives for one in await drive.key_versions(name, deadline=_deadline())}
-            for version_id in sorted(versions):
+        for name, version_ids in (await _versions(drives)).items():
+            for version_id in version_ids:
                 census = await take_census(drives, name, version_id, deadline=_deadline())
                 held = [finding.entry for finding in census.findings if finding.entry is not None]
                 if not held:
@@ -127,7 +160,7 @@ async def _check(paths: Sequence[Path], parity: int, collects: bool) -> DriveRep
                 if not census.is_whole:
                     not_whole.append(str(census))
                 named |= await _files_of(drives, name, version_id)
-        unnamed = [str(path) for drive in paths for path in _shard_files(drive) if path.name not in named]
+        unnamed = [str(path) for path in _all_shard_files(paths) if path.name not in named]
         return DriveReport(
             sum(status.unsettled for status in statuses), unreliable, tuple(not_whole), tuple(unnamed), values
         )
@@ -147,8 +180,8 @@ async def _files_of(drives: Sequence[StorageAPI], name: KeyName, version_id: Ver
     return files
 
 
-def _shard_files(drive: Path) -> list[Path]:
-    return [Path(folder) / name for folder, _, names in os.walk(drive / "data") for name in names]
+def _all_shard_files(drives: Sequence[Path]) -> list[Path]:
+    return [Path(folder) / name for drive in drives for folder, _, names in os.walk(drive / "data") for name in names]
 
 
 def _deadline() -> Deadline:
