@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 
 from liteio_base.check import check
 from liteio_base.clock import Clock, Randomness
-from liteio_drives.files import FileSystem, read_all, write_all
+from liteio_drives.claims_file import ClaimsFile, names_in
+from liteio_drives.files import FileSystem
 from liteio_drives.limits import CLAIMS_BYTES
 
 _log = logging.getLogger(__name__)
 
 CLAIMS_FOLDER: Final = "claims"
-_LINE: Final = re.compile(rb"(-?)([0-9a-f]{32}\.[0-9]{1,10}(?:\.[0-9]+-[0-9]+\.new)?)")
 _FILE: Final = re.compile(r"[0-9a-f]{16}")
 _TRIES: Final = 100  # to find a name for the claims that nobody has
 _LOOK_SECONDS: Final = 1.0  # how often it is asked whether the claims are still where others look for them
@@ -54,7 +54,7 @@ class Claims:
         self._closed: dict[str, float] = {}  # since when, on the monotonic clock
         self._taken: set[str] = set()  # paths of the dead's claims that are being cleared here
         self._guard = threading.Lock()  # of the names; the file has one of its own, because disks may hang
-        self._file: _ClaimsFile | None = None
+        self._file: ClaimsFile | None = None
         self._file_guard = threading.Lock()
         self._bytes_max = CLAIMS_BYTES
         self._look_at = 0.0
@@ -141,7 +141,7 @@ class Claims:
         for path, descriptor in self._foreign():
             try:
                 if path not in self._taken and not self._files.try_lock(descriptor, is_shared=False):
-                    found.update(_names_in(self._files, descriptor))
+                    found.update(names_in(self._files, descriptor))
             finally:
                 self._files.close(descriptor)
         return found
@@ -158,7 +158,7 @@ class Claims:
                     continue
                 dead.append(DeadClaims(path, descriptor, ()))
                 self._taken.add(path)
-            return [one._replace(names=_names_in(self._files, one.descriptor)) for one in dead]
+            return [one._replace(names=names_in(self._files, one.descriptor)) for one in dead]
         except BaseException:
             self.let_go(dead)
             raise
@@ -222,7 +222,7 @@ class Claims:
                     _log.warning("the claims in %s can not be written anew, and grow: %s", self._folder, problem)
                     self._bytes_max += CLAIMS_BYTES
 
-    def _ready_file(self) -> "_ClaimsFile":
+    def _ready_file(self) -> ClaimsFile:
         now = self._clock.monotonic()
         if self._file is not None and now < self._look_at:
             return self._file
@@ -231,7 +231,7 @@ class Claims:
             return self._renew_file()
         return self._file
 
-    def _renew_file(self) -> "_ClaimsFile":
+    def _renew_file(self) -> ClaimsFile:
         """Go on in a new file with nothing but what is claimed now. Until the old one is gone, both are locked."""
         file = self._make_file()
         try:
@@ -247,7 +247,7 @@ class Claims:
             self._drop_file(old)
         return file
 
-    def _make_file(self) -> "_ClaimsFile":
+    def _make_file(self) -> ClaimsFile:
         for _ in range(_TRIES):
             path = os.path.join(self._folder, self._randomness.token_bytes(8).hex())
             try:
@@ -257,14 +257,14 @@ class Claims:
             except FileNotFoundError:
                 self._files.make_folder(self._folder)
                 continue
-            file = _ClaimsFile(self._files, path, descriptor)
+            file = ClaimsFile(self._files, path, descriptor)
             # Between making and locking it somebody may take it for a dead process's, and remove it.
             if self._files.try_lock(descriptor, is_shared=False) and file.is_in_place():
                 return file
             self._drop_file(file)
         raise FileExistsError(f"no free name for claims in {self._folder}")
 
-    def _drop_file(self, file: "_ClaimsFile", *, keeps: bool = False) -> None:
+    def _drop_file(self, file: ClaimsFile, *, keeps: bool = False) -> None:
         try:
             if not keeps and file.is_in_place():
                 self._files.unlink(file.path)
@@ -272,40 +272,3 @@ class Claims:
             _log.warning("could not remove %s: %s", file.path, problem)
         finally:
             self._files.close(file.descriptor)
-
-
-class _ClaimsFile:
-    """One line a name, with "-" before it when it is withdrawn. Only its owner writes to it."""
-
-    def __init__(self, files: FileSystem, path: str, descriptor: int) -> None:
-        self.path: Final = path
-        self.descriptor: Final = descriptor
-        self.size_bytes = 0
-        self._files = files
-        self._inode = files.stat_open(descriptor).inode
-
-    def append(self, text: str) -> None:
-        """Not synced: a dead process's claims are read by the living, and a power cut leaves nobody alive."""
-        encoded = text.encode()
-        write_all(self._files, self.descriptor, encoded, self.size_bytes)
-        self.size_bytes += len(encoded)
-
-    def is_in_place(self) -> bool:
-        try:
-            return self._files.stat(self.path).inode == self._inode
-        except FileNotFoundError:
-            return False
-
-
-def _names_in(files: FileSystem, descriptor: int) -> list[str]:
-    """What claims say. A line that is cut short has no file yet, and what is not a shard file's name is nobody's."""
-    text = read_all(files, descriptor, files.stat_open(descriptor).size_bytes, 0)
-    names: dict[str, None] = {}
-    for line in text.split(b"\n")[:-1]:
-        if said := _LINE.fullmatch(line):
-            name = said[2].decode()
-            if said[1]:
-                names.pop(name, None)
-            else:
-                names[name] = None
-    return list(names)
