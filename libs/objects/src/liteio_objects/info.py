@@ -20,7 +20,7 @@ def object_info(info: BucketInfo, record: Record, *, is_latest: bool) -> ObjectI
         tags=record.tags,
         checksum=record.checksum,
         parts=tuple(_part_info(part) for part in record.parts) if is_multipart(record) else (),
-        is_versioned=bool(info.versioning.value),
+        is_versioned=bool(info.versioning),
     )
 
 

@@ -65,10 +65,9 @@ def _shown(page: ObjectPage, owner: Owner | None) -> rendered.ObjectPage:
 
 def _shown_object(info: ObjectInfo, owner: Owner | None) -> rendered.ListedObject:
     checksum = info.checksum
-    if checksum is None or not checksum.value:
-        return rendered.ListedObject(
-            info.key, info.modified_ns, info.etag, info.size_bytes, storage_class_of(info), owner
-        )
+    algorithm = checksum_type = None
+    if checksum is not None and checksum.value:
+        algorithm, checksum_type = ChecksumAlgorithm(checksum.algorithm), ChecksumType(checksum.kind)
     return rendered.ListedObject(
         info.key,
         info.modified_ns,
@@ -76,8 +75,8 @@ def _shown_object(info: ObjectInfo, owner: Owner | None) -> rendered.ListedObjec
         info.size_bytes,
         storage_class_of(info),
         owner,
-        ChecksumAlgorithm(checksum.algorithm),
-        ChecksumType(checksum.kind),
+        algorithm,
+        checksum_type,
     )
 
 
