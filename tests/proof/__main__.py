@@ -1,4 +1,5 @@
-"""`python -m tests.proof`, which is `make proof`: run everything at full size and write docs/proof.md.
+"""`python -m tests.proof`, which is `make proof`: run everything at full size and write docs/proof.md; or some sections
+with `--only`, and the page keeps the others as they are.
 
 A section that fails is written down as failed, the others still run, and the exit code is 1. What the sections print is
 kept under .proof/, which git ignores.
@@ -13,8 +14,8 @@ import tempfile
 import time
 from typing import Final
 
-from tests.proof.machine import machine_facts
-from tests.proof.page import Outcome, render
+from tests.proof.machine import commit_name, machine_facts
+from tests.proof.page import Outcome, render, text_of, texts_of
 from tests.proof.sections import Section, all_sections
 from tests.support.paths import REPOSITORY
 
@@ -25,22 +26,24 @@ LOGS: Final = REPOSITORY / ".proof"
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the proof and write docs/proof.md.")
     parser.add_argument("--seeds", type=int, default=10_000, help="of the simulation")
-    parser.add_argument("--only", default="", help="titles, with commas between; the page is then printed, not written")
+    parser.add_argument("--only", default="", help="titles, with semicolons between")
     asked = parser.parse_args()
-    wanted = {title.strip().lower() for title in asked.only.split(",")} - {""}
+    wanted = {title.strip().lower() for title in asked.only.split(";")} - {""}
     sections = [one for one in all_sections(asked.seeds) if not wanted or one.title.lower() in wanted]
     if not sections:
         parser.error(f"no section is called {asked.only!r}")
     LOGS.mkdir(exist_ok=True)
-    outcomes = [run(section) for section in sections]
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    texts = texts_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     hidden = (str(REPOSITORY), tempfile.gettempdir(), os.uname().nodename)
-    page = render(now, machine_facts(), outcomes, hidden)
-    if wanted:
-        print(page)
-    else:
-        PAGE.write_text(page, encoding="utf-8")
-    return 1 if any(one.exit_code for one in outcomes) else 0
+    is_proven = True
+    for section in sections:
+        outcome = run(section)
+        is_proven = is_proven and outcome.exit_code == 0
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+        texts[section.title] = text_of(outcome, now, commit_name(), hidden)
+        known = {one.title: texts[one.title] for one in all_sections(asked.seeds) if one.title in texts}
+        PAGE.write_text(render(machine_facts(), known), encoding="utf-8")
+    return 0 if is_proven else 1
 
 
 def run(section: Section) -> Outcome:

@@ -20,7 +20,7 @@ def machine_facts() -> Iterator[tuple[str, str]]:
     yield "Memory", f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / (1 << 20):.0f} GiB"
     yield "Kernel", f"{platform.system()} {platform.release()}"
     yield "File system of the drives", _file_system(Path(tempfile.gettempdir()))
-    yield "liteio", f"{version('liteio-runtime')}, commit {_commit()}"
+    yield "liteio", version("liteio-runtime")
     yield "Python", f"{platform.python_version()}, SQLite of the interpreter {sqlite3.sqlite_version}"
     yield "Packages", ", ".join(f"{name} {version(name)}" for name in _MEASURED_PACKAGES)
 
@@ -39,7 +39,9 @@ def _file_system(folder: Path) -> str:
     return max(over)[1]
 
 
-def _commit() -> str:
+def commit_name() -> str:
+    """Of what is proven."""
+
     def git(*words: str) -> str:
         done = subprocess.run(("git", *words), cwd=REPOSITORY, capture_output=True, text=True, check=True)
         return done.stdout.strip()

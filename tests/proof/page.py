@@ -1,7 +1,7 @@
 """docs/proof.md: what was run, where, and what came of it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.proof.sections import Section
@@ -23,25 +23,33 @@ class Outcome:
         return "passed" if self.exit_code == 0 else f"FAILED (exit code {self.exit_code})"
 
 
-def render(date: str, facts: Iterable[tuple[str, str]], outcomes: list[Outcome], hidden: Iterable[str]) -> str:
-    """The page. `hidden` are texts, such as folders of this machine, that are replaced by `…`."""
+def render(facts: Iterable[tuple[str, str]], texts: Mapping[str, str]) -> str:
+    """The page, of the sections' texts by their titles."""
     lines = [
         "# Proof",
         "",
-        f"Written by `make proof` on {date} (UTC). Every section can be run again alone, by its command.",
+        "Written by `make proof`. Each section can be run alone, too: `.venv/bin/python -m tests.proof --only TITLE`.",
         "",
         "| | |",
         "|---|---|",
         *(f"| {what} | {fact} |" for what, fact in facts),
-        "",
-        "| Section | Outcome | Took |",
-        "|---|---|---|",
-        *(f"| {one.section.title} | {one.verdict} | {_duration(one.seconds)} |" for one in outcomes),
     ]
-    for one in outcomes:
-        lines += ["", f"## {one.section.title}", "", one.section.claim, "", f"`{one.section.command}`", ""]
-        lines += [f"**{one.verdict}**", "", "```", *told(one, hidden), "```"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + "".join(f"\n## {title}\n{text}" for title, text in texts.items())
+
+
+def texts_of(page: str) -> dict[str, str]:
+    """The sections of a page that `render` made, by their titles."""
+    return {
+        title: text.rstrip("\n") + "\n" for title, _, text in (each.partition("\n") for each in page.split("\n## ")[1:])
+    }
+
+
+def text_of(outcome: Outcome, date: str, commit: str, hidden: Iterable[str]) -> str:
+    """One section. `hidden` are texts, such as folders of this machine, that are replaced by `…`."""
+    section = outcome.section
+    lines = ["", section.claim, "", f"`{section.command}`", ""]
+    lines += [f"**{outcome.verdict}** in {_duration(outcome.seconds)}, on {date} (UTC), commit {commit}", ""]
+    return "\n".join([*lines, "```", *told(outcome, hidden), "```"]) + "\n"
 
 
 def told(outcome: Outcome, hidden: Iterable[str]) -> list[str]:
