@@ -38,9 +38,9 @@ chaos: setup ## One machine from start to end; kill processes, cut power, lose d
 	@$(PYTEST) tests/test_one_machine.py tests/chaos $(ARGS)
 memory: setup ## Load a worker with large objects and slow readers, and watch its memory
 	@$(PYTEST) tests/memory -rP $(ARGS)
-bench: setup ## Speed beside SeaweedFS, and what operations cost as a bucket grows to a million keys
+bench: setup ## Speed beside SeaweedFS, the store alone, and a bucket that grows to a million keys
 	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" && export BENCH_WEED && \
-		$(BIN)/python -m tests.bench speed && $(BIN)/python -m tests.bench growth
+		$(BIN)/python -m tests.bench speed && $(BIN)/python -m tests.bench store && $(BIN)/python -m tests.bench growth
 proof: setup ## All of it at full size, hours long: writes docs/proof.md and docs/s3-compatibility.md
 	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" $(BIN)/python -m tests.proof $(ARGS)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench speed` and `python -m tests.bench growth`; `make bench` runs both."""
+"""`python -m tests.bench speed`, `growth` and `store`; `make bench` runs all."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import asyncio
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print liteio's figures, beside a peer's where there is one.")
-    parser.add_argument("what", choices=("speed", "growth"), nargs="?", default="speed")
+    parser.add_argument("what", choices=("speed", "growth", "store"), nargs="?", default="speed")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of liteio and its peer")
     parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `speed`")
     parser.add_argument("--keys", type=int, default=1_000_000, help="how far `growth` goes")
@@ -15,6 +15,10 @@ def main() -> None:
         from tests.bench.speed import compare
 
         asyncio.run(compare(options.rounds, options.size))
+    elif options.what == "store":
+        from tests.bench.store import measure_store
+
+        measure_store()
     else:
         from tests.bench.growth import grow
 
