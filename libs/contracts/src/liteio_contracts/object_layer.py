@@ -65,7 +65,7 @@ class PartInfo:
     modified_ns: int = 0
 
 
-class ObjectInfo(msgspec.Struct, frozen=True):
+class ObjectInfo(msgspec.Struct, frozen=True, gc=False):
     """One version of an object, or a delete marker. `parts` is empty unless the object came from a multipart upload."""
 
     bucket: str

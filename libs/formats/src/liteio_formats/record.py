@@ -62,7 +62,7 @@ class StoredChecksum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     value: str  # base64; with "-N" behind it when COMPOSITE; "" while an upload is open
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """The common part. Field order is the format: new fields go last and have defaults, nothing is ever taken out.
 
     Times: `time` is when this record was committed (it orders the records of one version id); `created` is when its
