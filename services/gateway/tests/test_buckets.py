@@ -17,6 +17,13 @@ async def test_creating_again_says_so_and_changes_nothing(client: RawClient) -> 
     assert (await client.send("GET", "/bucket/k")).body == b"1"
 
 
+async def test_the_first_name_of_a_region_is_still_taken() -> None:
+    client = make_client(region="eu-west-1")
+    body = b"<CreateBucketConfiguration><LocationConstraint>EU</LocationConstraint></CreateBucketConfiguration>"
+    assert (await client.send("PUT", "/bucket", body=body)).status == 200
+    assert (await client.send("GET", "/bucket", query="location")).text("LocationConstraint") == "eu-west-1"
+
+
 async def test_another_owners_bucket_is_taken(client: RawClient) -> None:
     order = CreateBucket("bucket", "someone-else")
     await client.layer.create_bucket(order, deadline=Deadline.after(1, client.layer.clock))

@@ -67,6 +67,14 @@ async def test_conditions_on_the_source(client: RawClient) -> None:
     assert (refused.status, refused.code) == (412, "PreconditionFailed")
 
 
+async def test_the_expected_owner_of_the_source_is_checked(client: RawClient) -> None:
+    upload = (await client.send("POST", "/bucket/m", query="uploads")).text("UploadId")
+    for path, query in (("/bucket/copy", ""), ("/bucket/m", f"partNumber=1&uploadId={upload}")):
+        for owner, status in (("111122223333", 403), ("root", 200)):
+            headers = {**SOURCE, "x-amz-source-expected-bucket-owner": owner}
+            assert (await client.send("PUT", path, query=query, headers=headers)).status == status
+
+
 async def test_conditions_on_the_target(client: RawClient) -> None:
     headers = {**SOURCE, "if-none-match": "*"}
     assert (await client.send("PUT", "/bucket/copy", headers=headers)).status == 200

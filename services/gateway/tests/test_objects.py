@@ -94,6 +94,15 @@ async def test_range_past_the_end_is_416(client: RawClient, bucket: str) -> None
     assert all(reader.is_closed for reader in client.layer.readers)
 
 
+async def test_a_range_of_an_object_that_is_no_more_gives_the_new_one_whole(client: RawClient, bucket: str) -> None:
+    old = await client.send("PUT", "/bucket/r", body=b"0123456789")
+    for path, status, body in (("/bucket/r", 206, b"89"), ("/bucket/r", 200, b"abcdefghij")):
+        headers = {"range": "bytes=8-", "if-range": old.headers["etag"]}
+        got = await client.send("GET", path, headers=headers)
+        assert (got.status, got.body) == (status, body)
+        await client.send("PUT", "/bucket/r", body=b"abcdefghij")
+
+
 async def test_conditional_reads(client: RawClient, bucket: str) -> None:
     put = await client.send("PUT", "/bucket/c", body=b"1")
     etag = put.headers["etag"]
@@ -126,6 +135,24 @@ async def test_conditional_writes(client: RawClient, bucket: str) -> None:
     missing = await client.send("PUT", "/bucket/none", body=b"2", headers={"if-match": '"etag"'})
     assert (missing.status, missing.code) == (404, "NoSuchKey")
     assert (await client.send("GET", "/bucket/w")).body == b"1"
+
+
+async def test_conditional_deletes(client: RawClient, bucket: str) -> None:
+    etag = (await client.send("PUT", "/bucket/d", body=b"1")).headers["etag"]
+    for headers, query, status, code in [
+        ({"if-match": '"other"'}, "", 412, "PreconditionFailed"),
+        ({"if-none-match": "*"}, "", 501, "NotImplemented"),
+        ({"if-match": etag}, "versionId=null", 501, "NotImplemented"),
+    ]:
+        refused = await client.send("DELETE", "/bucket/d", headers=headers, query=query)
+        assert (refused.status, refused.code) == (status, code)
+    named = f"<Delete><Object><Key>d</Key><VersionId>null</VersionId><ETag>{etag}</ETag></Object></Delete>".encode()
+    bulk = await client.send("POST", "/bucket", query="delete", body=named, headers=md5_header(named))
+    assert (bulk.status, bulk.texts("Code")) == (200, ["NotImplemented"])
+    assert (await client.send("GET", "/bucket/d")).body == b"1"
+    assert (await client.send("DELETE", "/bucket/d", headers={"if-match": etag})).status == 204
+    missing = await client.send("DELETE", "/bucket/d", headers={"if-match": etag})
+    assert (missing.status, missing.code) == (404, "NoSuchKey")
 
 
 async def test_what_is_not_kept_is_refused(client: RawClient, bucket: str) -> None:

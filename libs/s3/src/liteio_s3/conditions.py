@@ -26,7 +26,6 @@ class Outcome(StrEnum):
     PROCEED = "proceed"
     NOT_MODIFIED = "not-modified"  # 304
     PRECONDITION_FAILED = "precondition-failed"  # 412
-    MISSING = "missing"  # 404: If-Match needs an object, and there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,19 @@ def judge_read(conditions: ReadConditions, etag: str, last_modified_ns: int) -> 
     return Outcome.PROCEED
 
 
+def is_range_current(if_range: str | None, etag: str, last_modified_ns: int) -> bool:
+    """Whether a Range is to be looked at: without If-Range, or with one that names this very object.
+
+    Source: RFC 9110, section 13.1.5. Parts of two objects must not be pieced together, so whatever is neither this
+    ETag (quoted or bare, not weak) nor the very second of this modification asks for the whole object.
+    """
+    if if_range is None:
+        return True
+    if _bare(if_range) == etag:
+        return True
+    return parse_http_date(if_range) == last_modified_ns // _NANOSECONDS
+
+
 def judge_copy_source(conditions: ReadConditions, etag: str, last_modified_ns: int) -> Outcome:
     """The same for the source of a copy, which has no 304: PROCEED or PRECONDITION_FAILED."""
     proceeds = judge_read(conditions, etag, last_modified_ns) is Outcome.PROCEED
@@ -112,20 +124,6 @@ def parse_delete_conditions(headers: Mapping[str, str], *, names_version: bool) 
     if "if-none-match" in headers or (names_version and "if-match" in headers):
         raise S3Failure(NOT_IMPLEMENTED, fields={"Header": header})
     return parse_write_conditions(headers)
-
-
-def judge_write(conditions: WriteConditions, current_etag: str | None) -> Outcome:
-    """What a write or delete should do; `current_etag` is None when the key's current version is no object.
-
-    S3 answers If-Match without an object with 404 NoSuchKey, for deletes too; its guide says 412 there and is wrong.
-    """
-    if current_etag is None:
-        return Outcome.PROCEED if conditions.must_match is None else Outcome.MISSING
-    if conditions.must_be_absent:
-        return Outcome.PRECONDITION_FAILED
-    if conditions.must_match in (None, ANY_ETAG, current_etag):
-        return Outcome.PROCEED
-    return Outcome.PRECONDITION_FAILED
 
 
 _NAMES: Final = ("match", "none-match", "modified-since", "unmodified-since")

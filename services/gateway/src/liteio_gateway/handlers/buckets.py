@@ -8,7 +8,13 @@ from liteio_gateway.handlers.object_facts import decode_tags, encode_tags
 from liteio_gateway.replies import Reply, xml_reply
 from liteio_gateway.requests import S3Request
 from liteio_s3.access_control import check_acl_headers
-from liteio_s3.bodies import VersioningStatus, parse_bucket_tagging, parse_create_bucket, parse_versioning
+from liteio_s3.bodies import (
+    VersioningStatus,
+    check_location,
+    parse_bucket_tagging,
+    parse_create_bucket,
+    parse_versioning,
+)
 from liteio_s3.bucket_responses import (
     ListedBucket,
     list_buckets_response,
@@ -18,7 +24,6 @@ from liteio_s3.bucket_responses import (
 )
 from liteio_s3.errors import (
     BUCKET_ALREADY_OWNED_BY_YOU,
-    INVALID_LOCATION_CONSTRAINT,
     NO_SUCH_TAG_SET,
     S3Failure,
 )
@@ -47,8 +52,7 @@ async def create_bucket(request: S3Request, context: Context) -> Reply:
     refuse_unsupported(request.headers)
     check_acl_headers(request.headers)
     asked = parse_create_bucket(await context.document(request, size_max=XML_BODY_BYTES_MAX))
-    if asked.location not in ("", context.region):
-        raise S3Failure(INVALID_LOCATION_CONSTRAINT, fields={"LocationConstraint": asked.location})
+    check_location(asked.location, context.region)
     order = CreateBucket(request.bucket, request.caller.owner_id, context.region)
     try:
         await context.buckets.create_bucket(order, deadline=context.deadline())

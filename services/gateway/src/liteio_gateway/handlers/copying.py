@@ -32,12 +32,13 @@ from liteio_s3.copy_source import (
     parse_metadata_directive,
     parse_tagging_directive,
 )
-from liteio_s3.errors import INVALID_REQUEST, PRECONDITION_FAILED, S3Failure
+from liteio_s3.errors import ACCESS_DENIED, INVALID_REQUEST, PRECONDITION_FAILED, S3Failure
 from liteio_s3.names import version_text
 from liteio_s3.object_headers import STANDARD, STORAGE_CLASS_HEADER, WEBSITE_REDIRECT_HEADER, parse_storage_class
 from liteio_s3.object_responses import copy_object_response
 from liteio_s3.unsupported import refuse_unsupported
 
+_EXPECTED_SOURCE_OWNER: Final = "x-amz-source-expected-bucket-owner"
 _COPY_EVENT: Final = "s3:ObjectCreated:Copy"
 
 
@@ -72,10 +73,15 @@ async def copy_object(request: S3Request, context: Context) -> Reply:
 
 
 async def read_source(request: S3Request, context: Context) -> CopySource:
-    """The source that the request names, once the caller may read it."""
+    """The source that the request names, once the caller may read it and its bucket is whose the caller expects."""
     source = parse_copy_source(request.headers[COPY_SOURCE_HEADER])
     action = "s3:GetObject" if source.version_id is None else "s3:GetObjectVersion"
     await context.check(request, action, source.bucket, source.key)
+    expected = request.headers.get(_EXPECTED_SOURCE_OWNER)
+    if expected is not None:
+        bucket = await context.buckets.bucket(source.bucket, deadline=context.deadline())
+        if bucket.owner != expected:
+            raise S3Failure(ACCESS_DENIED)
     return source
 
 

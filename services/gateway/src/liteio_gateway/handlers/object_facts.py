@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from liteio_contracts.object_layer import ObjectInfo, UploadInfo, WriteCondition
 from liteio_formats.record import StoredChecksum
 from liteio_s3.checksums import ChecksumAlgorithm, ChecksumType
-from liteio_s3.conditions import parse_write_conditions
+from liteio_s3.conditions import WriteConditions, parse_delete_conditions, parse_write_conditions
 from liteio_s3.names import version_text
 from liteio_s3.object_headers import STANDARD, STORAGE_CLASS_HEADER, ObjectHeaders, parse_object_headers
 from liteio_s3.response_parts import Checksums
@@ -71,7 +71,15 @@ def decode_tags(stored: str) -> tuple[Tag, ...]:
 
 def write_condition(headers: Mapping[str, str]) -> WriteCondition:
     """The write's condition as the object layer takes it. Raises S3Failure with NotImplemented for unknown ones."""
-    conditions = parse_write_conditions(headers)
+    return _write_condition(parse_write_conditions(headers))
+
+
+def delete_condition(headers: Mapping[str, str], *, names_version: bool) -> WriteCondition:
+    """The same of a delete, which may be conditional on the current version only. Raises as `write_condition`."""
+    return _write_condition(parse_delete_conditions(headers, names_version=names_version))
+
+
+def _write_condition(conditions: WriteConditions) -> WriteCondition:
     return WriteCondition(if_absent=conditions.must_be_absent, if_etag=conditions.must_match)
 
 

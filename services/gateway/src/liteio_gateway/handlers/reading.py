@@ -19,7 +19,13 @@ from liteio_gateway.handlers.object_facts import (
 from liteio_gateway.replies import Reply, xml_reply
 from liteio_gateway.requests import S3Request
 from liteio_s3.checksums import ChecksumAlgorithm
-from liteio_s3.conditions import NO_READ_CONDITIONS, Outcome, judge_read, parse_read_conditions
+from liteio_s3.conditions import (
+    NO_READ_CONDITIONS,
+    Outcome,
+    is_range_current,
+    judge_read,
+    parse_read_conditions,
+)
 from liteio_s3.errors import INVALID_PART_NUMBER, INVALID_REQUEST, NOT_MODIFIED, PRECONDITION_FAILED, S3Failure
 from liteio_s3.object_attributes import (
     AskedAttributes,
@@ -113,7 +119,7 @@ def _plan_read(request: S3Request, info: ObjectInfo) -> _Plan:
         if info.parts:
             answer[_PARTS_COUNT_HEADER] = str(len(info.parts))
         span = _part_span(info, part_number)
-    elif range_header is not None:
+    elif range_header is not None and is_range_current(headers.get("if-range"), info.etag, info.modified_ns):
         span = parse_range(range_header, info.size_bytes)
     if span is not None:
         # The stored checksum is over the whole object: clients would hold it against these few bytes.

@@ -14,6 +14,7 @@ from liteio_gateway.errors import failure_of
 from liteio_gateway.handlers.object_facts import (
     VERSION_HEADER,
     checksum_headers,
+    delete_condition,
     stored_metadata,
     stored_tags,
     version_headers,
@@ -23,7 +24,7 @@ from liteio_gateway.replies import Reply, xml_reply
 from liteio_gateway.requests import S3Request
 from liteio_s3.access_control import check_acl_headers
 from liteio_s3.bodies import KeyToDelete, parse_delete
-from liteio_s3.errors import INTERNAL_ERROR, S3Failure
+from liteio_s3.errors import INTERNAL_ERROR, NOT_IMPLEMENTED, S3Failure
 from liteio_s3.limits import LONG_XML_BODY_BYTES_MAX
 from liteio_s3.names import check_key, parse_version_id, version_text
 from liteio_s3.object_responses import DeletedObject, DeleteFailure, delete_objects_response
@@ -52,13 +53,9 @@ async def put_object(request: S3Request, context: Context) -> Reply:
 
 async def delete_object(request: S3Request, context: Context) -> Reply:
     refuse_unsupported(request.headers)
-    order = DeleteObject(
-        request.bucket,
-        request.key,
-        request.version_id(),
-        write_condition(request.headers),
-        request.event_facts(),
-    )
+    version_id = request.version_id()
+    condition = delete_condition(request.headers, names_version=version_id is not None)
+    order = DeleteObject(request.bucket, request.key, version_id, condition, request.event_facts())
     result = await context.writes.delete(order, deadline=context.deadline())
     headers = {} if result.version_id is None else {VERSION_HEADER: version_text(result.version_id)}
     if result.is_delete_marker:
@@ -108,6 +105,8 @@ async def _delete_one(request: S3Request, context: Context, named: KeyToDelete) 
 def _named(named: KeyToDelete) -> _Named:
     check_key(named.key)
     version_id = None if named.version_id is None else parse_version_id(named.version_id)
+    if version_id is not None and named.etag is not None:
+        raise S3Failure(NOT_IMPLEMENTED, "Deleting a version on a condition is not implemented")
     condition = UNCONDITIONAL if named.etag is None else WriteCondition(if_etag=named.etag)
     return _Named(named.key, version_id, condition)
 
