@@ -2,6 +2,10 @@
 
 Calls of one loop turn travel to the thread as one batch, and the answers of a batch travel back by one
 `call_soon_threadsafe`: a hand-off costs more than a small read (docs/architecture.md, "Speed").
+
+A batch can be worth waiting for: where many callers come back again and again, the first to come would have a
+transaction, and its sync, for itself, and all others the next. So it waits a moment for as many as came last time; one
+caller alone never waits.
 """
 
 import asyncio
@@ -71,6 +75,8 @@ Handler = Callable[[list[Job], Answer], bool]  # whether work of its own is left
 class JobThreads:
     """Daemon threads that hand batches of jobs to `handle` and answer all of a batch at once.
 
+    `gather_seconds`: how long a call waits at most for as many as came in the batches before.
+
     With more than one thread every batch is a single job. Bound: callers wait for their answers, and once a call missed
     its deadline further ones fail at once while all threads are stuck for more than `hung_after` seconds.
     """
@@ -85,6 +91,7 @@ class JobThreads:
         count: int = 1,
         batch_max: int = 1,
         lazy_seconds: float = 0.0,
+        gather_seconds: float = 0.0,
         hung_after: float,
         at_end: Callable[[], None] = lambda: None,
     ) -> None:
@@ -94,11 +101,14 @@ class JobThreads:
         self._health = health
         self._batch_max = batch_max
         self._lazy_seconds = lazy_seconds
+        self._gather_seconds = gather_seconds
         self._hung_after = hung_after
         self._at_end = at_end
         self.loop: Final = asyncio.get_running_loop()
         self._queue: Final[SimpleQueue[list[Job] | None]] = SimpleQueue()
-        self._waiting: list[Job] = []  # of this loop turn
+        self._waiting: list[Job] = []  # of this loop turn, or for company
+        self._gathering: asyncio.TimerHandle | None = None
+        self._batch_sizes = (0, 0)  # of the last two, jobs that are not lazy
         self._busy_since: list[float | None] = [None] * count
         self._ended = [self.loop.create_future() for _ in range(count)]
         self._progress = 0  # rises whenever a thread is done with a batch
@@ -179,12 +189,19 @@ class JobThreads:
         return all(since is not None and now - since > self._hung_after for since in self._busy_since)
 
     def _submit(self, job: Job) -> None:
-        if not self._waiting:
+        """Once a turn of the loop, or when there is company."""
+        waiting, company = self._waiting, max(self._batch_sizes) if self._gather_seconds else 0
+        waiting.append(job)
+        if len(waiting) == 1 and company > 1:
+            self._gathering = self.loop.call_later(self._gather_seconds, self._flush)
+        elif len(waiting) == max(1, company):
             self.loop.call_soon(self._flush)
-        self._waiting.append(job)
 
     def _flush(self) -> None:
         jobs, self._waiting = self._waiting, []
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._batch_max > 1:
             if jobs:
                 self._queue.put(jobs)
@@ -206,6 +223,8 @@ class JobThreads:
 
     def _deliver(self, jobs: list[Job]) -> None:
         self._watched.difference_update(jobs)
+        if self._gather_seconds and (busy := sum(not job.is_lazy for job in jobs)):
+            self._batch_sizes = (self._batch_sizes[1], busy)
         for job in jobs:
             if job.future.done():
                 if job.undo is not None and job.error is None:

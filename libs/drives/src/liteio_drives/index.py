@@ -31,6 +31,7 @@ check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLi
 INDEX_NAME: Final = "index.db"
 _NEW: Final = ".new"
 _META: Final = "SELECT drive_id, generation, authoritative FROM meta"
+_OPENING: Final = "SELECT drive_id, generation, authoritative, (SELECT ifnull(max(id), 0) FROM payloads) FROM meta"
 _OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
 
 
@@ -50,7 +51,7 @@ class DriveIndex:
         """Open the index in `folder` (`<drive>/.liteio.sys`). Raises apsw.Error, DriveOffline for another schema."""
         self.path: Final = os.path.join(folder, INDEX_NAME)
         self.inode: Final = files.stat(self.path).inode
-        self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=200)
+        self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=400)
         try:
             _configure(self._db, cache_kib)
             self._sql: Final = Sql(self._db)
@@ -64,6 +65,7 @@ class DriveIndex:
         self.pages: Final = PageReads(self._sql, self.keys)
         self.changes: Final = Changes(self._sql, require_file)
         self._is_trusted = is_trusted
+        self._is_synced = True  # as PRAGMAS leave it
         self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
         self.meta = self._read_meta()
 
@@ -86,10 +88,13 @@ class DriveIndex:
 
     def begin(self, *, is_synced: bool) -> None:
         """Begin a write transaction; `is_synced` says whether its commit waits for the disk."""
-        self._execute("PRAGMA synchronous = FULL" if is_synced else "PRAGMA synchronous = NORMAL")
+        if is_synced is not self._is_synced:
+            self._execute("PRAGMA synchronous = FULL" if is_synced else "PRAGMA synchronous = NORMAL")
+            self._is_synced = is_synced
         self._execute("BEGIN IMMEDIATE")
-        self.changes.rows.begin()
-        self.meta = self._read_meta()
+        *meta, payload_number = self._execute(_OPENING).fetchone()
+        self.changes.rows.begin(payload_number)
+        self.meta = self._meta(*meta)
 
     def commit(self) -> None:
         """When this fails the transaction's fate is unknown; the connection is to be closed."""
@@ -153,7 +158,9 @@ class DriveIndex:
             raise DriveOffline("the index was written by another version", schema=found, known=SCHEMA_VERSION)
 
     def _read_meta(self) -> Meta:
-        drive_id, generation, authoritative = self._execute(_META).fetchone()
+        return self._meta(*self._execute(_META).fetchone())
+
+    def _meta(self, drive_id: str, generation: str, authoritative: int) -> Meta:
         return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())
 
 

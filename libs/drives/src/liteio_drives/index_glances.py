@@ -10,23 +10,27 @@ from typing import Any, Final
 from liteio_base.ids import Generation, HybridTime
 from liteio_contracts.storage import KeyAnswer, KeyQuery
 from liteio_drives.index_reads import entry_of
-from liteio_drives.index_sql import Bulk, Sql
+from liteio_drives.index_sql import Bulk, Sql, packed
 
 # Of each key the newest row, or nulls when there is none; rows made at the same time come together. Nothing of a bucket
 # that the drive does not know.
+_COLUMNS: Final = ("place", "generation", "authoritative", "tombstone_time", "has_marks", "created", "time", "kind")
+_BLOBS: Final = ("version", "encoded", "payload_hash", "payload")
 _GLANCE: Final = Bulk(
     "WITH a(place, space, bucket_id, key, wants_payload) AS (VALUES",
     "(?,?,?,?,?)",
-    ") SELECT a.place, m.generation, m.authoritative,"
+    f") SELECT {packed(_COLUMNS, _BLOBS)} FROM (SELECT a.place, m.generation, m.authoritative,"
     " ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
-    " WHERE t.space = a.space AND t.bucket = b.number AND t.key = a.key ORDER BY t.time DESC LIMIT 1), 0),"
-    " EXISTS (SELECT 1 FROM unsettled u WHERE u.space = a.space AND u.bucket = b.number AND u.key = a.key),"
-    " r.created, r.version, r.time, r.kind, r.encoded, r.payload_hash, p.payload"
+    " WHERE t.space = a.space AND t.bucket = b.number AND t.key = a.key ORDER BY t.time DESC LIMIT 1), 0)"
+    " AS tombstone_time,"
+    " EXISTS (SELECT 1 FROM unsettled u WHERE u.space = a.space AND u.bucket = b.number AND u.key = a.key)"
+    " AS has_marks,"
+    " r.created, r.time, r.kind, r.version, r.encoded, r.payload_hash, p.payload"
     " FROM meta m CROSS JOIN a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
     " ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created ="
     " (SELECT s.created FROM records s WHERE s.space = a.space AND s.bucket = b.number AND s.key = a.key"
     " ORDER BY s.created DESC, s.version DESC, s.time DESC LIMIT 1)"
-    " LEFT JOIN payloads p ON p.id = r.payload AND a.wants_payload",
+    " LEFT JOIN payloads p ON p.id = r.payload AND a.wants_payload)",
 )
 
 
@@ -48,15 +52,18 @@ class KeyGlances:
             if query.version_ids is None
         ]
         answers: list[KeyAnswer | None] = [None] * len(queries)
-        newest: dict[int, Sequence[Any]] = {}
+        newest: dict[int, tuple[Any, ...]] = {}
         for place, generation, authoritative, tombstone_time, has_marks, *row in self._sql.select(_GLANCE, asked):
-            if has_marks or (place in newest and row[:3] < newest[place]):
+            created, time, kind, version, encoded, payload_hash, payload = row
+            order = (created, version, time)
+            if has_marks or (place in newest and order < newest[place]):
                 continue
-            newest[place] = row[:3]
+            newest[place] = order
             meta = Generation(generation), bool(authoritative) and is_trusted
-            if row[0] is None:
+            if created is None:
                 answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time))
-            elif row[0] < queries[place].below:
-                head_time = HybridTime(max(row[0], tombstone_time))
-                answers[place] = KeyAnswer(*meta, head_time, (entry_of(row, True, row[6]),))
+            elif created < queries[place].below:
+                head_time = HybridTime(max(created, tombstone_time))
+                entry = entry_of((created, version, time, kind, encoded, payload_hash), True, payload)
+                answers[place] = KeyAnswer(*meta, head_time, (entry,))
         return answers

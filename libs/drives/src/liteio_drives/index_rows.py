@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.ids import BucketId
-from liteio_drives.index_sql import Bulk, Sql
+from liteio_drives.index_sql import Bulk, Sql, packed
 from liteio_drives.record_view import NULL_BYTES, RowView, created_in
 from liteio_formats.record import Kind, Space
 
@@ -77,10 +77,10 @@ class Outlook(NamedTuple):
 
 OUTLOOK_ROWS: Final = 3  # a version that was replaced, its replacement, and one to see whether there are more
 
-# The last: liteio_formats.record.digest_of, in SQL.
+_DIGEST: Final = "substr(r.encoded, 6, 16)"  # liteio_formats.record.digest_of, in SQL
 _HELD: Final = (
     "r.created, r.version, r.time, r.kind, r.live, r.stray, r.size_bytes, r.shard_index, r.names_files, r.payload,"
-    " substr(r.encoded, 6, 16)"
+    f" {_DIGEST}"
 )
 _OF_KEY: Final = "space = ? AND bucket = ? AND key = ?"
 _NEWEST_FIRST: Final = "ORDER BY created DESC, version DESC, time DESC"
@@ -98,12 +98,18 @@ _OLDEST_OF_INTEREST: Final = (
 )
 # One row of the answer for each of the newest rows of a key, one with nulls for a key without; none for a bucket that
 # the drive does not know.
+_OUTLOOK_COLUMNS: Final = (
+    *("place", "number", "config", "standing", "tombstone_time", "has_fences"),
+    *("created", "time", "kind", "live", "stray", "size_bytes", "shard_index", "names_files", "payload"),
+)
 _OUTLOOK: Final = Bulk(
-    "WITH a(number, bucket_id, space, key, version) AS (VALUES",
+    "WITH a(place, bucket_id, space, key, version) AS (VALUES",
     "(?,?,?,?,?)",
-    f") SELECT a.number, b.number, b.config, b.standing, {_TOMBSTONE_TIME}, {_HAS_FENCES}, {_HELD}"
+    f") SELECT {packed(_OUTLOOK_COLUMNS, ('version', 'digest'))} FROM (SELECT a.place, b.number, b.config, b.standing,"
+    f" {_TOMBSTONE_TIME} AS tombstone_time, {_HAS_FENCES} AS has_fences, r.created, r.time, r.kind, r.live, r.stray,"
+    f" r.size_bytes, r.shard_index, r.names_files, r.payload, r.version, {_DIGEST} AS digest"
     " FROM a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
-    f" ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created >= {_OLDEST_OF_INTEREST}",
+    f" ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created >= {_OLDEST_OF_INTEREST})",
 )
 _UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False), [])
 _ALL: Final = f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} {_NEWEST_FIRST}"
@@ -134,12 +140,12 @@ class RowTable:
         self._sql = sql
         self._execute = sql.execute
         self._outlooks: dict[Register, Outlook] = {}
-        self._payload_number: int | None = None  # the last one given, in this transaction
+        self._payload_number = 0  # the last one given
 
-    def begin(self) -> None:
-        """A transaction begins: whatever was known may have changed."""
+    def begin(self, payload_number: int) -> None:
+        """A transaction begins: whatever was known may have changed. `payload_number`: the greatest there is."""
         self._outlooks.clear()
-        self._payload_number = None
+        self._payload_number = payload_number
 
     def look_ahead(self, registers: Sequence[Register]) -> None:
         """Look at many keys at once. Each is told to the next who asks, once: no key may come twice, nor anything be
@@ -154,12 +160,13 @@ class RowTable:
 
     def _outlooks_of(self, registers: Sequence[Register]) -> list[Outlook]:
         outlooks = [_UNKNOWN] * len(registers)
-        for number, *rest in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
-            outlook = outlooks[number]
+        for place, *row in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
+            outlook = outlooks[place]
             if outlook is _UNKNOWN:
-                outlook = outlooks[number] = Outlook(Survey(*rest[:5]), [])
-            if rest[5] is not None:
-                outlook.newest.append(Held(*rest[5:]))
+                outlook = outlooks[place] = Outlook(Survey(*row[:5]), [])
+            created, *fields, version, digest = row[5:]
+            if created is not None:
+                outlook.newest.append(Held._make((created, version, *fields, digest)))
         for outlook in outlooks:
             if len(outlook.newest) > 1:
                 outlook.newest.sort(key=lambda row: row.order, reverse=True)
@@ -262,8 +269,6 @@ class RowTable:
         )
 
     def _add_payload(self, payload: bytes) -> int:
-        if self._payload_number is None:
-            self._payload_number = self._execute("SELECT ifnull(max(id), 0) FROM payloads").get
         self._payload_number += 1
         self._sql.later(_ADD_PAYLOAD, (self._payload_number, payload))
         return self._payload_number

@@ -1,12 +1,19 @@
 """One connection's statements: a shared cursor, so that no statement stays half read behind a transaction's end, and
-rows that are written many at a time."""
+rows that are written and read many at a time.
+
+apsw lets go of the interpreter's lock at every step of every statement, and gets it back when other threads are
+willing: with several drives in a process that costs more than most steps do. So what many rows need is one statement
+(`Bulk`), and what many rows say is one row (`packed`).
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 import apsw
+import msgspec
 
-_CHUNK_ROWS: Final = (16, 4, 1)
+_CHUNK_ROWS: Final = (64, 32, *range(16, 0, -1))
+_decode_rows: Final = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 class Cursor(Protocol):
@@ -24,11 +31,7 @@ class Cursor(Protocol):
 
 
 class Bulk:
-    """A statement over any number of rows: what stands before the rows, the place holders of one, what stands behind.
-
-    One statement for many rows costs a fraction of as many statements, mostly because apsw lets go of the interpreter's
-    lock at every statement, and gets it back when other threads are willing (docs/architecture.md, "Speed").
-    """
+    """A statement over many rows: what stands before the rows, the place holders of one, what stands behind."""
 
     __slots__ = ("_texts",)
 
@@ -76,9 +79,10 @@ class Sql:
         """Before a transaction is rolled back."""
         self._waiting.clear()
 
-    def select(self, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """What a query tells about all of these rows."""
-        return [found for text, bindings in bulk.chunks(rows) for found in self.execute(text, bindings).fetchall()]
+    def select(self, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
+        """What a packed query tells about all of these rows."""
+        for text, bindings in bulk.chunks(rows):
+            yield from unpacked(*self.execute(text, bindings).fetchall()[0])
 
     def scan(self) -> Cursor:
         if self._waiting:
@@ -91,6 +95,28 @@ class Sql:
         for bulk, rows in waiting.items():
             for text, bindings in bulk.chunks(rows):
                 self._run(text, bindings)
+
+
+def packed(columns: Sequence[str], blobs: Sequence[str]) -> str:
+    """The columns of a SELECT that gives all its rows as one, for `unpacked`: a JSON array of arrays with `columns` and
+    the lengths of `blobs`, and behind it, blob column by blob column, the blobs of all rows joined."""
+    values = ", ".join([*columns, *(f"length({blob})" for blob in blobs)])
+    joined = "".join(f", CAST(group_concat({blob}, '') AS BLOB)" for blob in blobs)
+    return f"json_group_array(json_array({values})){joined}"
+
+
+def unpacked(values: str, *joined: bytes | None) -> Iterator[list[Any]]:
+    """The rows of a packed SELECT: its columns, then its blobs; None where they are NULL."""
+    starts = [0] * len(joined)
+    for row in _decode_rows(values):
+        first = len(row) - len(joined)
+        for index, blobs in enumerate(joined):
+            length = row[first + index]
+            if length is not None:
+                start = starts[index]
+                starts[index] = start + length
+                row[first + index] = blobs[start : start + length] if length and blobs is not None else b""
+        yield row
 
 
 BEHIND_ALL_KEYS: Final = b"\xff" * 4096  # longer than any key, upload keys with every byte escaped included

@@ -326,7 +326,12 @@ class LocalDrive:
         )
         lazy_seconds = self._settings.confirm_delay_seconds
         return self._threads(
-            "commit", committer.handle, is_batched=True, lazy_seconds=lazy_seconds, at_end=committer.end
+            "commit",
+            committer.handle,
+            is_batched=True,
+            lazy_seconds=lazy_seconds,
+            gather_seconds=self._settings.commit_gather_seconds,
+            at_end=committer.end,
         )
 
     def _start_reader(self) -> JobThreads:
@@ -343,6 +348,7 @@ class LocalDrive:
         count: int = 1,
         is_batched: bool = False,
         lazy_seconds: float = 0.0,
+        gather_seconds: float = 0.0,
         at_end: Callable[[], None] = lambda: None,
     ) -> JobThreads:
         return JobThreads(
@@ -353,6 +359,7 @@ class LocalDrive:
             count=count,
             batch_max=BATCH_JOBS_MAX if is_batched else 1,
             lazy_seconds=lazy_seconds,
+            gather_seconds=gather_seconds,
             hung_after=self._settings.hung_after_seconds,
             at_end=at_end,
         )
