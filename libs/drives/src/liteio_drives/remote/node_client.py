@@ -203,6 +203,7 @@ def build_client(tls: NodeTLS | None) -> Client:
         .http2_keep_alive_timeout(timedelta(seconds=PING_PATIENCE_SECONDS))
         .http2_keep_alive_while_idle(True)
         .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
+        .tcp_nodelay(True)
         .no_proxy()
         .follow_redirects(False)
         .referer(False)
