@@ -45,6 +45,7 @@ def server(
     key: Key = None,
     state: State = None,
     workers: Annotated[str | None, typer.Option(help="Gateway processes. Default: one a processor.")] = None,
+    pin_workers: Annotated[str | None, typer.Option(help="Keep each on one processor, on or off. Default: on.")] = None,
     nats: Nats = None,
     log_format: Annotated[str | None, typer.Option(help="auto, json or pretty.")] = None,
     config: Config = None,

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from liteio_runtime.affinity import core_of_worker
 from liteio_runtime.listening import listen, urls_of
 from liteio_runtime.nats_server import prepare_nats_server
 from liteio_runtime.process import CONFIG_EXIT_CODE, LineSink, ProcessSpec
@@ -60,7 +61,7 @@ def store_specs(
         ProcessSpec(
             f"gateway-{index}",
             (sys.executable, "-m", "liteio_gateway"),
-            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | {"listen_fd": listen_fd, "worker_index": index})},
+            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | _own_config(settings, listen_fd, index))},
             pass_fds=(listen_fd,),
         )
         for index in range(settings.worker_count)
@@ -71,6 +72,11 @@ def store_specs(
         {**_MALLOC, GATEWAY_CONFIG: json.dumps(config)},
     )
     return [*workers, maintenance]
+
+
+def _own_config(settings: ServerSettings, listen_fd: int, index: int) -> dict[str, Any]:
+    core = core_of_worker(index) if settings.pin_workers else None
+    return {"listen_fd": listen_fd, "worker_index": index, "core": core}
 
 
 def _credentials(settings: ServerSettings, state: StateFolder) -> RootCredentials:

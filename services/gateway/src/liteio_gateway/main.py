@@ -18,6 +18,7 @@ from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
 from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
 from liteio_gateway.store import open_store, prepare_drives
+from liteio_runtime.affinity import hold_on_core
 from liteio_runtime.cycles import collect_cycles_less_often
 from liteio_runtime.leash import watch_pipe
 from liteio_s3.credentials import InvalidRootCredentials, RootCredentials
@@ -65,6 +66,8 @@ def run(settings: GatewaySettings) -> int:
         ):
             app = build_app(opened.store, settings, credentials, log_sink=lines)
             collect_cycles_less_often()
+            if settings.core is not None:
+                hold_on_core(settings.core)
             try:
                 yield app
             finally:

@@ -68,6 +68,8 @@ class GatewaySettings(BaseSettings):
     """The bus; empty runs without one: nothing on the data path needs it."""
     worker_index: int = Field(default=0, ge=0)
     """Which of the machine's gateway workers this is, from 0."""
+    core: int | None = Field(default=None, ge=0)
+    """The processor on which the loop and the index threads stay; None lets the kernel move them."""
 
     operation_seconds: float = Field(default=30.0, gt=0)
     """How long an operation may wait for drives and locks, the client's own time not counted."""

@@ -1,0 +1,40 @@
+"""Which processor the threads of a serving process stay on.
+
+Threads of one interpreter take turns. Where the kernel spreads them over processors, each turn wakes another processor
+up: on a machine with two, a small PUT took 1.14 ms of processor time like that and 0.76 ms with the loop and the index
+threads of each worker on one. What lets go of the interpreter's lock for long (shard files, hashing large bodies) gains
+from other processors and stays free.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+_log = logging.getLogger(__name__)
+_FREE_THREADS: Final = ("liteio-data-",)
+
+
+def hold_on_core(core: int) -> None:
+    """Keep this process's threads on one processor, those of shard files apart. Call in the running loop once all is
+    open: the loop's default executor is replaced by one whose threads are free. What the kernel refuses is logged.
+    """
+    everywhere = os.sched_getaffinity(0)
+    free = partial(os.sched_setaffinity, 0, everywhere)
+    pool = ThreadPoolExecutor(thread_name_prefix="liteio-pool", initializer=free)
+    asyncio.get_running_loop().set_default_executor(pool)
+    try:
+        for thread in threading.enumerate():
+            if thread.native_id is not None and not thread.name.startswith(_FREE_THREADS):
+                os.sched_setaffinity(thread.native_id, {core})
+    except OSError as refused:
+        _log.warning("could not stay on processor %d: %s", core, refused)
+
+
+def core_of_worker(index: int) -> int:
+    """The processor of a worker: those that this process may use, in turn."""
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[index % len(cores)]

@@ -1,0 +1,63 @@
+"""Busy threads of a process share a processor; those that work without the interpreter's lock do not."""
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from liteio_runtime.affinity import core_of_worker, hold_on_core
+
+# In a process of its own: the tests themselves stay where they are.
+PROGRAM = textwrap.dedent("""
+    import asyncio, json, os, threading
+    from liteio_runtime.affinity import hold_on_core
+
+    def thread(name):
+        done = threading.Event()
+        made = threading.Thread(target=done.wait, name=name, daemon=True)
+        made.start()
+        return made
+
+    async def main():
+        threads = {name: thread(name) for name in ("liteio-commit-0-0", "liteio-read-0-0", "liteio-data-0-0")}
+        core = max(os.sched_getaffinity(0))
+        hold_on_core(core)
+        found = {name: sorted(os.sched_getaffinity(each.native_id)) for name, each in threads.items()}
+        found["loop"] = sorted(os.sched_getaffinity(0))
+        found["pool"] = await asyncio.to_thread(lambda: sorted(os.sched_getaffinity(0)))
+        print(json.dumps([core, found]))
+
+    asyncio.run(main())
+""")
+
+
+def test_loop_and_index_threads_share_a_core_and_the_others_are_free() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
+    core, found = json.loads(done.stdout)
+    everywhere = sorted(os.sched_getaffinity(0))
+    assert found == {
+        "liteio-commit-0-0": [core],
+        "liteio-read-0-0": [core],
+        "liteio-data-0-0": everywhere,
+        "loop": [core],
+        "pool": everywhere,
+    }
+
+
+def test_workers_take_the_cores_in_turn() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    assert [core_of_worker(index) for index in range(2 * len(cores))] == 2 * cores
+
+
+async def test_a_core_that_can_not_be_had_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    before = os.sched_getaffinity(0)
+    with caplog.at_level(logging.WARNING):
+        hold_on_core(1_000_000)
+    assert "could not stay on processor 1000000" in caplog.text
+    assert os.sched_getaffinity(0) == before
+    assert await asyncio.to_thread(lambda: os.sched_getaffinity(0)) == before
