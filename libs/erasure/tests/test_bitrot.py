@@ -5,7 +5,7 @@ import pytest
 from highwayhash import highwayhash_256
 
 from liteio_base.ids import DataId
-from liteio_erasure import hash_block, verify_block
+from liteio_erasure import bitrot, hash_block, verify_block
 
 DATA_ID = DataId("00112233445566778899aabbccddeeff")
 SHARD = bytes(range(256))
@@ -38,6 +38,17 @@ def test_a_shorter_longer_or_zeroed_block_shows() -> None:
 def test_the_key_is_the_documented_one() -> None:
     key = bytes.fromhex("00112233445566778899aabbccddeeff 03000000 0500 0100 e803000000000000")
     assert hash_block(SHARD, DATA_ID, 3, 5, 1000) == highwayhash_256(key, SHARD)
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 2048, 64 * 1024, 64 * 1024 + 1, 1024 * 1024])
+def test_few_bytes_and_many_have_the_same_hash(length: int) -> None:
+    shard = bytes(number % 251 for number in range(length))
+    key = bytes.fromhex("00112233445566778899aabbccddeeff 01000000 0000 0100 0000000000000000")
+    assert hash_block(shard, DATA_ID, 1, 0, 0) == highwayhash_256(key, shard)
+
+
+def test_few_bytes_are_hashed_with_the_interpreters_lock_kept() -> None:
+    assert bitrot._hash_few is not highwayhash_256
 
 
 def test_the_package_computes_highwayhash() -> None:
