@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from liteio_base.byte_span import ByteSpan
@@ -27,6 +29,22 @@ def test_a_deadline_only_comes_sooner() -> None:
     deadline = Deadline.after(10, SystemClock())
     assert deadline.sooner(1).seconds_left() <= 1
     assert deadline.sooner(100) == deadline
+
+
+def test_random_bytes_are_never_given_twice() -> None:
+    randomness = SystemRandomness()
+    given = [randomness.token_bytes(16) for _ in range(1000)]
+    assert len(set(given)) == 1000
+    assert {len(token) for token in given} == {16}
+    assert len(randomness.token_bytes(10_000)) == 10_000
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, randomness.token_bytes(16))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 16) != randomness.token_bytes(16)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_broken_belief_stops_the_program() -> None:
