@@ -6,7 +6,7 @@ Authentication, routing and storage all use what is decided here, from `raw_path
 from collections.abc import Sequence
 from typing import Final
 
-from liteio_gateway.asgi import App, Receive, Scope, Send
+from liteio_gateway.asgi import HAS_MESSAGE, App, Receive, Scope, Send
 from liteio_gateway.exchange import exchange_of
 from liteio_gateway.limits import HEADERS_MAX
 from liteio_gateway.requests import S3Request, attach_request
@@ -60,7 +60,13 @@ class Addressing:
             parameters=parameters,
             headers=read_headers(raw_headers),
             raw_headers=raw_headers,
+            has_message=scope.get("extensions", {}).get(HAS_MESSAGE, _is_unknown),
         )
+
+
+def _is_unknown() -> bool:
+    """Under a server that does not tell, a message may be a while in coming."""
+    return False
 
 
 def _check_headers(raw_headers: Sequence[tuple[bytes, bytes]]) -> bytes:

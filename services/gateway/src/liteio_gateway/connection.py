@@ -8,22 +8,28 @@
   where it is read (body_source.py).
 - A connection that was closed and whose client has taken everything is gone within CLOSING_SECONDS_MAX: over TLS,
   closing waits for the client's own farewell (RFC 8446, section 6.1), which a client that is not reading never sends.
-One timer a process looks at all connections, so a request costs two assignments.
+- A connection without a request for `timeout_keep_alive` is closed.
+One timer a process looks at all connections, so a request costs some assignments.
 
-And what a small answer needs is written in one system call: uvicorn writes an answer's head and body apart.
+What happens to one request, after its headers, is in cycle.py.
 """
 
 import asyncio
 import socket
 import struct
 import time
+from collections import deque
 from typing import Any, Final, NamedTuple, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from liteio_gateway.limits import CORKED_BYTES_MAX, HEADER_BYTES_ABORT
+from liteio_gateway.asgi import HAS_MESSAGE, Scope
+from liteio_gateway.cycle import Cycle, header_lines
+from liteio_gateway.limits import HEADER_BYTES_ABORT
 from liteio_s3.errors import SLOW_DOWN, render_error
 
 WATCH_SECONDS: Final = 1.0
@@ -36,6 +42,7 @@ class GatewayConnection(HttpToolsProtocol):
     connections_max: int = 2_000
     header_seconds: float = 15.0
     idle_seconds: float = 30.0
+    cycle: Cycle  # type: ignore[assignment]  # it has all that uvicorn's protocol uses of its own
 
     def __init__(
         self,
@@ -47,13 +54,15 @@ class GatewayConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._headers_since: float | None = None
         self._header_bytes = 0
+        self._idle_since: float | None = None
+        self._waiting: deque[Cycle] = deque()
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
         self._progress = _Progress(taken_bytes=0, is_all_taken=True)
         self._stalled_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast(asyncio.Transport, transport)  # uvloop's has all of its methods, but is no subclass
-        super().connection_made(stream)
-        self.transport = CorkedTransport(stream, self.loop)
+        super().connection_made(cast(asyncio.Transport, transport))  # uvloop's has all of its methods, no subclass
         if len(self.connections) > self.connections_max:
             self.transport.write(_TOO_MANY)
             self.transport.close()
@@ -71,21 +80,90 @@ class GatewayConnection(HttpToolsProtocol):
             self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        self._headers_since = None
+        self._headers_since = self._idle_since = None
         self._header_bytes = 0
-        super().on_headers_complete()
+        scope = cast(Scope, self.scope)
+        self._complete_scope(scope)
+        before = self.cycle
+        self.cycle = Cycle(
+            scope,
+            self.transport,
+            self.flow,
+            self._current_default_lines(),
+            expects_continue=self.expect_100_continue,
+            keep_alive=scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            on_answered=self.on_response_complete,
+            on_ended=self._on_ended,
+        )
+        scope["extensions"] = {HAS_MESSAGE: self.cycle.has_message}
+        if before is None or before.response_complete:
+            self._start(self.cycle)
+        else:  # A client that sends its next request before it has the answer: one at a time, in order.
+            self.flow.pause_reading()
+            self._waiting.append(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.response_complete:
+            self.cycle.take_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.cycle.response_complete:
+            self.cycle.take_end()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        else:
+            self._idle_since = time.monotonic()
+
+    def _complete_scope(self, scope: Scope) -> None:
+        """The request line's part of the scope, as uvicorn gives it for an application at the root."""
+        url = httptools.parse_url(self.url)
+        version = self.parser.get_http_version()
+        if version != "1.1":
+            scope["http_version"] = version
+        path = url.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+
+    def _current_default_lines(self) -> bytes:
+        """uvicorn makes another list each second, with another date."""
+        if self.server_state.default_headers is not self._default_headers:
+            self._default_headers = self.server_state.default_headers
+            self._default_lines = header_lines(self._default_headers)
+        return self._default_lines
+
+    def _start(self, cycle: Cycle) -> None:
+        cycle.task = self.loop.create_task(cycle.run(self.app))
+        self.tasks.add(cycle.task)
+
+    def _on_ended(self, cycle: Cycle) -> None:
+        if cycle.task is not None:
+            self.tasks.discard(cycle.task)
 
     def look(self, now: float) -> None:
         """Cut the connection if its client has been too slow. Called about once a second."""
         if self._headers_since is not None and now - self._headers_since > self.header_seconds:
             self.transport.abort()
             return
+        if self._headers_since is None and self._idle_since is not None:
+            self._close_if_unused(now - self._idle_since)
         before, self._progress = self._progress, _progress_of(self.transport)
         is_idle = self._progress.is_all_taken and not self.transport.is_closing()
         if is_idle or self._progress != before:
             self._stalled_since = now
         elif now - self._stalled_since > (CLOSING_SECONDS_MAX if self._progress.is_all_taken else self.idle_seconds):
             self.transport.abort()
+
+    def _close_if_unused(self, idle_seconds: float) -> None:
+        if idle_seconds > self.timeout_keep_alive and not self.transport.is_closing():
+            self.transport.close()
 
 
 class _Progress(NamedTuple):
@@ -109,43 +187,6 @@ def _progress_of(transport: asyncio.Transport) -> _Progress:
 
 _TCP_INFO: Final = struct.Struct("=24x I 92x Q 16x I")
 """tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes."""
-
-
-class CorkedTransport(asyncio.Transport):
-    """Holds a short write back until the next one, or the end of the loop's turn, and sends both together."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._transport, self._loop = transport, loop
-        self._held: bytes | None = None
-        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]  # one call less
-        self.is_closing = transport.is_closing  # type: ignore[method-assign]  # the same
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._transport.writelines((held, data))
-        elif len(data) > CORKED_BYTES_MAX:
-            self._transport.write(data)
-        else:
-            self._held = bytes(data)
-            self._loop.call_soon(self._flush)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._held = None
-        self._transport.abort()
-
-    def get_write_buffer_size(self) -> int:
-        return self._transport.get_write_buffer_size() + len(self._held or b"")
-
-    def _flush(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._transport.write(held)
 
 
 def connection_class(connections_max: int, header_seconds: float, idle_seconds: float) -> type[GatewayConnection]:

@@ -14,7 +14,7 @@ HEADER_BYTES_ABORT: Final = 64 * KIB
 BODY_CHUNK_BYTES: Final = MIB  # bodies are handed on in about this size: one erasure-coded block
 THREADED_HASH_BYTES_MIN: Final = 512 * KIB  # below, the hop to a thread costs more than the hash
 
-CORKED_BYTES_MAX: Final = 16 * KIB  # an answer's head is at most about 10 KiB: the metadata, twice, and the rest
+JOINED_BYTES_MAX: Final = 16 * KIB  # copying so much of an answer to its head costs less than writing two pieces
 
 DRAINED_BYTES_MAX: Final = 256 * KIB  # what is read of a refused request's body to keep its connection
 DRAIN_SECONDS: Final = 1.0

@@ -1,6 +1,6 @@
 """`S3Request`: one request as handlers see it. Its names were decoded once, from the raw path; nobody looks again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,7 +40,8 @@ _UNPROVEN: Final = Authenticated(AuthKind.ANONYMOUS, None, UNSIGNED)
 class S3Request:
     """`parameters` and `headers` hold decoded text by name (headers in lower case), `query` the same in order. Of a
     presigned request, `x-amz-*` parameters count as headers. `raw_headers` are as they came, for the signature.
-    `is_hosted`: the Host header names the bucket, so `raw_path` does not."""
+    `has_message`: whether `receive` would answer at once. `is_hosted`: the Host header names the bucket, so `raw_path`
+    does not."""
 
     exchange: Exchange
     receive: Receive
@@ -55,6 +56,7 @@ class S3Request:
     parameters: Mapping[str, str]
     headers: dict[str, str]
     raw_headers: list[tuple[bytes, bytes]]
+    has_message: Callable[[], bool]
     caller: Caller = ANONYMOUS
     authenticated: Authenticated = field(default=_UNPROVEN)
 
