@@ -35,6 +35,14 @@ def _bind(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
+def make_tally(workers: int) -> int:
+    """The descriptor of memory that the workers share, for liteio_gateway.accepting: an unsigned 32-bit integer each,
+    all bits set while there is no such worker."""
+    tally = os.memfd_create("liteio-connections")
+    os.write(tally, b"\xff" * (4 * workers))
+    return tally
+
+
 def urls_of(listener: socket.socket, settings: ServerSettings) -> list[str]:
     """Where clients reach it: on this machine, and by its name when it listens on all addresses."""
     scheme = "https" if settings.cert else "http"

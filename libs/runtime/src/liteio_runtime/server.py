@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from liteio_runtime.affinity import core_of_worker
-from liteio_runtime.listening import listen, urls_of
+from liteio_runtime.listening import listen, make_tally, urls_of
 from liteio_runtime.nats_server import prepare_nats_server
 from liteio_runtime.process import CONFIG_EXIT_CODE, LineSink, ProcessSpec
 from liteio_runtime.settings import NO_BUS, LogFormat, ServerSettings
@@ -33,16 +33,18 @@ def run_server(settings: ServerSettings) -> int:
         with listen(settings) as listener:
             credentials = _credentials(settings, state)
             nats_url, bus_specs = _bus(settings, state)
-            specs = [*bus_specs, *store_specs(settings, credentials, nats_url, listener.fileno())]
+            fds = (listener.fileno(), make_tally(settings.worker_count))
+            specs = [*bus_specs, *store_specs(settings, credentials, nats_url, fds)]
             return asyncio.run(_supervise(settings, state, credentials, specs, listener))
     finally:
         state.close()
 
 
 def store_specs(
-    settings: ServerSettings, credentials: RootCredentials, nats_url: str, listen_fd: int
+    settings: ServerSettings, credentials: RootCredentials, nats_url: str, shared_fds: tuple[int, int]
 ) -> list[ProcessSpec]:
-    """The gateway workers, which share the listening socket, and the one process that looks after the drives."""
+    """The gateway workers, which share the listening socket and a tally of connections, and the one process that looks
+    after the drives."""
     config: dict[str, Any] = {
         "domains": settings.domain,
         "region": settings.region,
@@ -61,8 +63,8 @@ def store_specs(
         ProcessSpec(
             f"gateway-{index}",
             (sys.executable, "-m", "liteio_gateway"),
-            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | _own_config(settings, listen_fd, index))},
-            pass_fds=(listen_fd,),
+            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | _own_config(settings, shared_fds, index))},
+            pass_fds=shared_fds,
         )
         for index in range(settings.worker_count)
     ]
@@ -74,9 +76,14 @@ def store_specs(
     return [*workers, maintenance]
 
 
-def _own_config(settings: ServerSettings, listen_fd: int, index: int) -> dict[str, Any]:
-    core = core_of_worker(index) if settings.pin_workers else None
-    return {"listen_fd": listen_fd, "worker_index": index, "core": core}
+def _own_config(settings: ServerSettings, shared_fds: tuple[int, int], index: int) -> dict[str, Any]:
+    return {
+        "listen_fd": shared_fds[0],
+        "tally_fd": shared_fds[1],
+        "workers": settings.worker_count,
+        "worker_index": index,
+        "core": core_of_worker(index) if settings.pin_workers else None,
+    }
 
 
 def _credentials(settings: ServerSettings, state: StateFolder) -> RootCredentials:

@@ -7,6 +7,7 @@ from typing import Final
 
 import uvicorn
 
+from liteio_gateway.accepting import ConnectionTally, SharedListener
 from liteio_gateway.asgi import App, BrokenAnswer
 from liteio_gateway.connection import connection_class, watch_connections
 from liteio_gateway.settings import GatewaySettings
@@ -16,11 +17,39 @@ _BACKLOG: Final = 2048
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with a watch over slow connections. SIGTERM and SIGINT stop accepting and drain."""
+    """uvicorn with a watch over slow connections, and connections spread evenly over workers that share a socket.
+    SIGTERM and SIGINT stop accepting and drain."""
+
+    tally: ConnectionTally | None = None
+    """Where the workers that share our sockets count their connections; None: they are not shared."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        tally = self.tally
+        if sockets is None or tally is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self.servers = [self._share(listening, tally) for listening in sockets]  # type: ignore[misc]  # close() is all
         self._watch = asyncio.create_task(watch_connections(self.server_state))
+
+    async def on_tick(self, counter: int) -> bool:
+        for listener in self.servers:
+            if isinstance(listener, SharedListener):
+                listener.tell()
+        return await super().on_tick(counter)
+
+    def _share(self, listening: socket.socket, tally: ConnectionTally) -> SharedListener:
+        config, loop, connections = self.config, asyncio.get_running_loop(), self.server_state.connections
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself calls it
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        async def take(accepted: socket.socket) -> None:
+            await loop.connect_accepted_socket(protocol, accepted, ssl=config.ssl)
+
+        return SharedListener(listening, tally, take, lambda: len(connections))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -51,7 +80,10 @@ def build_server(app: App, settings: GatewaySettings) -> GatewayServer:
         ssl_keyfile=settings.key_file,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    return GatewayServer(config)
+    server = GatewayServer(config)
+    if settings.tally_fd is not None:
+        server.tally = ConnectionTally(settings.tally_fd, settings.worker_index, settings.workers)
+    return server
 
 
 def inherited_sockets(settings: GatewaySettings) -> list[socket.socket] | None:

@@ -39,7 +39,11 @@ class GatewaySettings(BaseSettings):
     port: int = Field(default=9000, ge=0, le=65535)
     """The port to listen on, when no socket is inherited; 0 takes any free one."""
     listen_fd: int | None = Field(default=None, ge=0)
-    """An inherited listening TCP socket. Workers that share one let the kernel spread the connections."""
+    """An inherited listening TCP socket, which workers may share."""
+    tally_fd: int | None = Field(default=None, ge=0)
+    """Inherited memory in which the workers that share `listen_fd` count their connections, to spread them evenly."""
+    workers: int = Field(default=1, ge=1)
+    """How many gateway workers this machine has."""
     domains: tuple[str, ...] = ()
     """Domains whose first label names a bucket (virtual-host style), without port. Path style always works."""
     region: str = "us-east-1"
