@@ -38,8 +38,12 @@ def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
     So a reader of a header that must stand once sees a comma, which the grammar of no such header has.
     """
-    index: dict[bytes, bytes] = {}
-    for name, value in headers:
+    listed = list(headers)
+    index = dict(listed)
+    if len(index) == len(listed):
+        return index
+    index = {}
+    for name, value in listed:
         index[name] = b"%s,%s" % (fold_spaces(index[name]), fold_spaces(value)) if name in index else value
     return index
 
@@ -56,7 +60,7 @@ def canonical_request(
 
     Two requests never give the same text: the names end it, so they fix how many lines there are and where each starts.
     """
-    lines = b"".join([b"%s:%s\n" % (name, headers.get(name, b"")) for name in signed])
+    lines = b"".join([name + b":" + headers.get(name, b"") + b"\n" for name in signed])
     if b"  " in lines or b": " in lines or b" \n" in lines or b"\t" in lines:  # Rare, so looked for in all at once.
         lines = b"".join([b"%s:%s\n" % (name, fold_spaces(headers.get(name, b""))) for name in signed])
     return b"\n".join((method.encode(), path, query, lines, b";".join(signed), payload_hash))

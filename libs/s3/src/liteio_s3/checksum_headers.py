@@ -65,7 +65,9 @@ def declared_trailers(headers: Headers) -> tuple[str, ...]:
     Raises InvalidRequest for a repeated name, or one that is no checksum: nothing else may trail, as with Amazon S3.
     """
     text = headers.get("x-amz-trailer")
-    names = tuple(name.strip().lower() for name in text.split(",")) if text is not None else ()
+    if text is None:
+        return ()
+    names = tuple(name.strip().lower() for name in text.split(","))
     if any(not name.startswith(_PREFIX) or name in _NOT_VALUES for name in names) or len(set(names)) != len(names):
         raise S3Failure(INVALID_REQUEST, "The value specified in the x-amz-trailer header is not supported")
     return names

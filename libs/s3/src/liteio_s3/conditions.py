@@ -10,6 +10,7 @@ Rules of S3 (API reference: GetObject, CopyObject, PutObject, DeleteObject), whi
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from liteio_s3.errors import NOT_IMPLEMENTED, S3Failure
@@ -55,7 +56,7 @@ NO_WRITE_CONDITIONS: Final = WriteConditions()
 
 def parse_read_conditions(headers: Mapping[str, str], *, prefix: str = "") -> ReadConditions:
     """The conditions in `headers` (names in lower case), each under `prefix`: "" or COPY_SOURCE_PREFIX."""
-    if not any(f"{prefix}if-{name}" in headers for name in _NAMES):
+    if headers.keys().isdisjoint(_condition_names(prefix)):
         return NO_READ_CONDITIONS
     return ReadConditions(
         headers.get(f"{prefix}if-match"),
@@ -126,7 +127,9 @@ def parse_delete_conditions(headers: Mapping[str, str], *, names_version: bool) 
     return parse_write_conditions(headers)
 
 
-_NAMES: Final = ("match", "none-match", "modified-since", "unmodified-since")
+@lru_cache(maxsize=4)
+def _condition_names(prefix: str) -> frozenset[str]:
+    return frozenset(f"{prefix}if-{name}" for name in ("match", "none-match", "modified-since", "unmodified-since"))
 
 
 def _matches(header: str, etag: str, *, weak: bool) -> bool:

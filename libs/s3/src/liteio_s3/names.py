@@ -6,6 +6,7 @@ Source: Amazon S3 user guide, "General purpose bucket naming rules", "Naming Ama
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from liteio_base.ids import NULL_VERSION, VersionId, is_version_id
@@ -29,6 +30,7 @@ _RESERVED_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 
+@lru_cache(maxsize=1024)
 def is_bucket_name(name: str) -> bool:
     """Whether a bucket may be created under this name."""
     return (

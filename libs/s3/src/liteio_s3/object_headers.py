@@ -63,13 +63,14 @@ def parse_object_headers(headers: Mapping[str, str]) -> ObjectHeaders:
     Raises: S3Failure with MetadataTooLarge, InvalidStorageClass, InvalidArgument for a bad redirect.
     """
     system = {name: headers[name] for name in _KEPT if name in headers}
-    encoding = strip_aws_chunked(system.pop("content-encoding", ""))
-    if encoding:
-        system["content-encoding"] = encoding
+    if "content-encoding" in system:
+        encoding = strip_aws_chunked(system.pop("content-encoding"))
+        if encoding:
+            system["content-encoding"] = encoding
     if not system.get("content-type"):
         system["content-type"] = DEFAULT_CONTENT_TYPE
     _check_redirect(system.get(WEBSITE_REDIRECT_HEADER))
-    size_bytes = sum(len(name) + len(value) for name, value in system.items())
+    size_bytes = sum(map(len, system)) + sum(map(len, system.values()))
     if size_bytes > SYSTEM_METADATA_BYTES_MAX:
         fields = {"Size": str(size_bytes), "MaxSizeAllowed": str(SYSTEM_METADATA_BYTES_MAX)}
         raise S3Failure(METADATA_TOO_LARGE, fields=fields)

@@ -37,7 +37,6 @@ _STREAMING: Final = frozenset(
         PayloadMode.STREAMING_UNSIGNED_TRAILER,
     }
 )
-_BY_VALUE: Final = {mode.value.encode("ascii"): mode for mode in PayloadMode if mode is not PayloadMode.SIGNED_SHA256}
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-fA-F]{64}")
 
 
@@ -59,6 +58,9 @@ class Payload:
 
 
 UNSIGNED: Final = Payload(PayloadMode.UNSIGNED)
+_BY_VALUE: Final = {
+    mode.value.encode("ascii"): Payload(mode) for mode in PayloadMode if mode is not PayloadMode.SIGNED_SHA256
+}
 
 
 def parse_payload(value: bytes) -> Payload:
@@ -66,9 +68,9 @@ def parse_payload(value: bytes) -> Payload:
 
     Raises NotImplemented for a streaming kind outside the set (SigV4A, event streams), InvalidArgument for all else.
     """
-    mode = _BY_VALUE.get(value)
-    if mode is not None:
-        return Payload(mode)
+    payload = _BY_VALUE.get(value)
+    if payload is not None:
+        return payload
     if _HEXADECIMAL.fullmatch(value):
         return Payload(PayloadMode.SIGNED_SHA256, bytes.fromhex(value.decode("ascii")))
     if value.startswith(b"STREAMING-"):

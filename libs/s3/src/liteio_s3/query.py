@@ -7,6 +7,7 @@ Nothing is ever normalised: `//`, `.` and `..` are ordinary characters of a key.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -115,6 +116,12 @@ def hosted_bucket(host: bytes, domains: Sequence[str] = ()) -> str:
     Only a name or address with an optional port is let through: a Host holding `/`, `?`, `#` or `@` would make a URL
     built from it name another path than the one that was authorised.
     """
+    return _hosted_bucket(host, tuple(domains))
+
+
+@lru_cache(maxsize=256)
+def _hosted_bucket(host: bytes, domains: tuple[str, ...]) -> str:
+    """Nearly all requests of a store name one host."""
     found = _HOST.fullmatch(host) if len(host) <= HOST_BYTES_MAX else None
     if found is None:
         raise S3Failure(INVALID_REQUEST, "The Host header is not valid.")

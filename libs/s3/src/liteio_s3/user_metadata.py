@@ -21,7 +21,8 @@ def parse_user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
     """Name without the prefix → text. Raises: S3Failure with MetadataTooLarge."""
     start = len(METADATA_PREFIX)
     metadata = {name[start:]: decode_text(value) for name, value in headers.items() if name.startswith(METADATA_PREFIX)}
-    check_user_metadata(metadata)
+    if metadata:
+        check_user_metadata(metadata)
     return metadata
 
 

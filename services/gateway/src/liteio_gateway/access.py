@@ -1,8 +1,7 @@
 """Who is calling, and may they: authentication of every request, and the seam behind which permissions are decided."""
 
 import re
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from liteio_base.clock import Clock
 from liteio_gateway.asgi import App, Receive, Scope, Send
@@ -13,8 +12,7 @@ from liteio_s3.presign_v2 import HOISTED_STANDARD, is_version_2
 from liteio_s3.sigv4 import Authenticated, AuthKind, SignedRequest, authenticate
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One thing that a caller wants to do. `action` as policies spell it ("s3:GetObject"); `key` "" for a bucket."""
 
     action: str

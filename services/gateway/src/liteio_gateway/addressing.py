@@ -73,10 +73,12 @@ def _check_headers(raw_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The Host header. Raises S3Failure for too many headers, a repeated one that must stand once, or no Host."""
     if len(raw_headers) > HEADERS_MAX:
         raise S3Failure(REQUEST_HEADER_SECTION_TOO_LARGE)
-    names = [name for name, _ in raw_headers if name in _ONCE]
-    if len(set(names)) != len(names):
-        raise S3Failure(INVALID_REQUEST, "A header that may stand once was given more than once.")
-    host = next((value for name, value in raw_headers if name == b"host"), None)
+    by_name = dict(raw_headers)
+    if len(by_name) != len(raw_headers):
+        names = [name for name, _ in raw_headers if name in _ONCE]
+        if len(set(names)) != len(names):
+            raise S3Failure(INVALID_REQUEST, "A header that may stand once was given more than once.")
+    host = by_name.get(b"host")
     if host is None:
         raise S3Failure(INVALID_REQUEST, "The request needs a Host header.")
     return host

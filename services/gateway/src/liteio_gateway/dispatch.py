@@ -26,21 +26,20 @@ class Dispatch:
         # Before anything of the store, of the body or of conditional headers is looked at.
         question = Question(action_of(operation, request), request.bucket, request.key)
         await self._context.authorizer.check(request.caller, question)
-        await self._check_bucket(request, operation)
+        # A name that no bucket can have is a bucket that is not there; and the bucket is whose the caller expects.
+        if request.bucket and operation.name != "CreateBucket":
+            check_bucket_name(request.bucket)
+            if _EXPECTED_OWNER in request.headers:
+                await self._check_owner(request, request.headers[_EXPECTED_OWNER])
         reply = await operation.handler(request, self._context)
-        await _settle_body(request, reply)
+        if has_unread_body(request):
+            await _settle_body(request, reply)
         await send_reply(reply, is_head=request.is_head, receive=receive, send=send)
 
-    async def _check_bucket(self, request: S3Request, operation: Operation) -> None:
-        """A name that no bucket can have is a bucket that is not there; and the bucket is whose the caller expects."""
-        if not request.bucket or operation.name == "CreateBucket":
-            return
-        check_bucket_name(request.bucket)
-        expected = request.headers.get(_EXPECTED_OWNER)
-        if expected is not None:
-            bucket = await self._context.buckets.bucket(request.bucket, deadline=self._context.deadline())
-            if bucket.owner != expected:
-                raise S3Failure(ACCESS_DENIED)
+    async def _check_owner(self, request: S3Request, expected: str) -> None:
+        bucket = await self._context.buckets.bucket(request.bucket, deadline=self._context.deadline())
+        if bucket.owner != expected:
+            raise S3Failure(ACCESS_DENIED)
 
 
 def _recognise(request: S3Request) -> Operation:
@@ -55,7 +54,5 @@ def _recognise(request: S3Request) -> Operation:
 
 async def _settle_body(request: S3Request, reply: Reply) -> None:
     """A body that the handler had no use for must not be read as the next request."""
-    if not has_unread_body(request):
-        return
     if not (drains_cheaply(request) and await drain(request)):
         reply.headers["connection"] = "close"

@@ -5,7 +5,6 @@ never a body that ends cleanly but short.
 """
 
 import logging
-from collections.abc import Iterator
 from typing import Final
 
 from liteio_base.clock import Clock, Randomness
@@ -15,14 +14,11 @@ from liteio_s3.errors import INTERNAL_ERROR, render_error
 
 log: Final = logging.getLogger("liteio.gateway")
 _USER_AGENT_CHARACTERS_MAX: Final = 256
-_ID_BYTES: Final = 8
-_IDS_AT_ONCE: Final = 64
 
 
 class Guard:
     def __init__(self, app: App, *, clock: Clock, randomness: Randomness, host_id: str) -> None:
-        self._app, self._clock, self._host_id = app, clock, host_id
-        self._request_ids = _request_ids(randomness)
+        self._app, self._clock, self._randomness, self._host_id = app, clock, randomness, host_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +45,7 @@ class Guard:
     def _new_exchange(self, scope: Scope) -> Exchange:
         client = scope.get("client")
         exchange = Exchange(
-            request_id=next(self._request_ids),
+            request_id=self._randomness.token_bytes(8).hex().upper(),
             host_id=self._host_id,
             started=self._clock.monotonic(),
             client=client[0] if client else "",
@@ -59,14 +55,6 @@ class Guard:
             if name == b"user-agent":
                 exchange.user_agent = value[:_USER_AGENT_CHARACTERS_MAX].decode("latin-1")
         return exchange
-
-
-def _request_ids(randomness: Randomness) -> Iterator[str]:
-    """Ids of 16 hexadecimal digits, without end. Drawn many at once: asking the kernel costs as much as ten HMACs."""
-    while True:
-        digits = randomness.token_bytes(_ID_BYTES * _IDS_AT_ONCE).hex().upper()
-        for start in range(0, len(digits), 2 * _ID_BYTES):
-            yield digits[start : start + 2 * _ID_BYTES]
 
 
 class _GuardedSend:
@@ -82,33 +70,32 @@ class _GuardedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begin(message)
-        elif message["type"] == "http.response.body":
-            self._count(message)
+            await self._send(message)
+            return
+        more = message.get("more_body", False)
+        self._count(len(message.get("body", b"")), more=more)
         await self._send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.is_complete = True
+        self.is_complete = not more
 
     def _begin(self, message: Message) -> None:
         exchange = self._exchange
         exchange.status = message["status"]
-        headers = list(message["headers"])
-        declared = next((value for name, value in headers if name == b"content-length"), None)
+        headers = message["headers"]
+        declared = dict(headers).get(b"content-length")
         bodiless = exchange.method == "HEAD" or message["status"] in (204, 304)
         if declared is None and not bodiless:
             raise RuntimeError("an answer must declare its length")
         self._left = 0 if bodiless or declared is None else int(declared)
-        headers.append((b"x-amz-request-id", exchange.request_id.encode()))
-        headers.append((b"x-amz-id-2", exchange.host_id.encode()))
-        message["headers"] = headers
+        ids = ((b"x-amz-request-id", exchange.request_id.encode()), (b"x-amz-id-2", exchange.host_id.encode()))
+        message["headers"] = [*headers, *ids]
         self.has_started = True
 
-    def _count(self, message: Message) -> None:
-        size = len(message.get("body", b""))
+    def _count(self, size: int, *, more: bool) -> None:
         self._left -= size
         self._exchange.bytes_out += size
         if self._left < 0:
             raise RuntimeError("an answer is longer than it declared")
-        if self._left and not message.get("more_body", False):
+        if self._left and not more:
             raise RuntimeError("an answer is shorter than it declared")
 
 

@@ -10,10 +10,6 @@ from liteio_gateway.asgi import ClientGone, Receive, Send
 XML: Final = "application/xml"
 
 
-async def _nothing() -> None:
-    pass
-
-
 @dataclass(slots=True)
 class Reply:
     """Status, headers (lower-case names), and a body: bytes at hand or a stream of exactly `content-length` bytes.
@@ -26,7 +22,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
-    close: Callable[[], Awaitable[None]] = _nothing
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 def xml_reply(document: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
@@ -44,7 +40,8 @@ async def send_reply(reply: Reply, *, is_head: bool, receive: Receive, send: Sen
         else:
             await _send_stream(reply.stream, int(reply.headers["content-length"]), receive, send)
     finally:
-        await reply.close()
+        if reply.close is not None:
+            await reply.close()
 
 
 def _wire(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -6,7 +6,7 @@ Lines are gathered for a moment and written together: one system call for many s
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -68,13 +68,13 @@ class LineLog:
 
     def __init__(self, stream: _ByteStream, *, is_json: bool = True) -> None:
         self._stream, self._is_json = stream, is_json
-        self._lines: list[bytes] = []
+        self._held: list[Mapping[str, object]] = []
         self._encoder = msgspec.json.Encoder()
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, facts: Mapping[str, object]) -> None:
-        self._lines.append(self._encoder.encode(facts) if self._is_json else _plain(facts))
-        if len(self._lines) >= _HELD_LINES_MAX:
+        self._held.append(facts)
+        if len(self._held) >= _HELD_LINES_MAX:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
@@ -84,11 +84,11 @@ class LineLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lines, self._lines = self._lines, []
-        if not lines:
+        held, self._held = self._held, []
+        if not held:
             return
         try:
-            self._stream.write(b"\n".join(lines) + b"\n")
+            self._stream.write(self._encoder.encode_lines(held) if self._is_json else _plain_lines(held))
             self._stream.flush()
         except (OSError, ValueError):
             pass
@@ -99,6 +99,7 @@ def standard_error() -> _ByteStream:
     return stream if stream is not None else io.BytesIO()
 
 
-def _plain(facts: Mapping[str, object]) -> bytes:
+def _plain_lines(held: Sequence[Mapping[str, object]]) -> bytes:
     # Keys may hold line breaks; repr keeps one request on one line.
-    return " ".join(f"{name}={value!r}" for name, value in facts.items()).encode("utf-8", "replace")
+    lines = (" ".join(f"{name}={value!r}" for name, value in facts.items()) for facts in held)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")

@@ -1,10 +1,10 @@
 """GetObject, HeadObject, GetObjectAttributes."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from liteio_base.byte_span import ByteSpan
+from liteio_base.check import check
 from liteio_contracts.object_layer import ObjectInfo, PartInfo, ReadObject
 from liteio_gateway.context import Context
 from liteio_gateway.handlers.object_facts import (
@@ -43,8 +43,7 @@ from liteio_s3.unsupported import refuse_unsupported
 _PARTS_COUNT_HEADER: Final = "x-amz-mp-parts-count"
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What a read answers: status, headers, and the bytes."""
 
     status: int
@@ -57,23 +56,30 @@ async def get_object(request: S3Request, context: Context) -> Reply:
     reader = await context.reads.open(named, deadline=context.deadline())
     try:
         plan = _plan_read(request, reader.info)
-        stream = await _begun(reader.read(plan.span)) if plan.span.length else None
+        reply = Reply(plan.status, plan.headers, close=reader.close)
+        if plan.span.length:
+            await _begin(reply, reader.read(plan.span), plan.span.length)
     except BaseException:
         await reader.close()
         raise
-    return Reply(plan.status, plan.headers, stream=stream, close=reader.close)
+    return reply
 
 
-async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, once the first of them are there: trouble until then is still an answer, not a broken one."""
+async def _begin(reply: Reply, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
+    """Wait for the first bytes: trouble until then is still an answer, not a broken one. Often they are all."""
     first = await anext(chunks)
+    if len(first) < size_bytes:
+        reply.stream = _joined(first, chunks)
+        return
+    reply.body = first
+    # Read to its end: an iterator that is merely dropped costs the loop a task to close it.
+    check(await anext(chunks, None) is None, "a reader gives the bytes of its span and no more")
 
-    async def all_of_them() -> AsyncIterator[bytes]:
-        yield first
-        async for chunk in chunks:
-            yield chunk
 
-    return all_of_them()
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 async def head_object(request: S3Request, context: Context) -> Reply:
