@@ -25,6 +25,12 @@ check(PATH_BYTES_MAX < 8 * KIB, "a path fits the buffers of HTTP servers")
 XML_BODY_BYTES_MAX: Final = MIB  # configurations, tags, access control
 # 1,000 keys of 1,024 bytes with their elements are 1.1 MB; 10,000 parts with ETag and SHA-256 are 1.9 MB.
 LONG_XML_BODY_BYTES_MAX: Final = 4 * MIB
+# What a long document may be made of, so that parsing it takes no more than 50 ms. A part has its number, ETag and a
+# checksum or two, and minio-go repeats the namespace in each.
+LONG_XML_TAGS_MAX: Final = 2 * (1 + 2 + 2) * PART_NUMBER_MAX + 1_000
+LONG_XML_QUOTES_MAX: Final = 5 * PART_NUMBER_MAX  # that ETag and namespace; with more, attributes are counted
+LONG_XML_ATTRIBUTED_TAGS_MAX: Final = 2 * PART_NUMBER_MAX
+LONG_XML_ATTRIBUTES_OF_TAG_MAX: Final = 4
 DELETE_KEYS_MAX: Final = 1_000  # S3: DeleteObjects
 check(2 * DELETE_KEYS_MAX * KEY_BYTES_MAX < LONG_XML_BODY_BYTES_MAX, "a full Delete document fits")
 check(256 * PART_NUMBER_MAX < LONG_XML_BODY_BYTES_MAX, "a full CompleteMultipartUpload document fits")
