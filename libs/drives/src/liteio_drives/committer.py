@@ -95,7 +95,7 @@ class Committer:
         """
         index.begin(is_synced=not all(job.is_lazy for job in jobs))
         try:
-            index.changes.rows.look_ahead(_independent(jobs))
+            index.changes.look_ahead(_independent(jobs))
             for job in jobs:
                 self._run(index, job)
             self._finish(index)

@@ -23,6 +23,7 @@ from liteio_drives.index_purges import PurgeTable
 from liteio_drives.index_rows import Held, KeyAt, Register, RowTable, Survey
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Bulk, Sql
+from liteio_drives.limits import NEWCOMERS_MAX
 from liteio_drives.record_view import CommitView, NamedFile, RowView, created_in, decode_held, files_of, version_bytes
 from liteio_formats.bodies import BucketState, UploadState, decode_upload_body
 from liteio_formats.keys import part_prefix, split_upload_key
@@ -33,6 +34,7 @@ _IS_SETTLED: Final = (
     " AND u.version = t.version AND u.time = t.time)"
 )
 _ADD_EVENT: Final = Bulk("INSERT INTO outbox(queued_ns, payload) VALUES", "(?,?)")
+_NO_NEWCOMER: Final = (-1, KeyAt(0, 0, b""))
 Tombstones = list[tuple[int, bytes]]  # time and digest, newest first
 Counted = Sequence[Held | RowView]
 
@@ -52,6 +54,11 @@ class _Facts(NamedTuple):
     newest: list[Held]  # of the key, as in its Outlook
     register: list[Held]
     tombstones: Tombstones  # of the register
+
+    @property
+    def holds_anything(self) -> bool:
+        """Of the register: rows, tombstones or fences."""
+        return bool(self.register or self.tombstones or self.survey.has_fences)
 
     @property
     def head_time(self) -> int:
@@ -88,6 +95,7 @@ class Changes:
         self.data = DataTable(sql)
         self.purges = PurgeTable(sql, self.data)
         self._require_file = require_file
+        self._newcomers: dict[Register, tuple[int, KeyAt]] = {}
 
     def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
         """One row is checked wholly before it is written; several need a savepoint around them."""
@@ -115,7 +123,12 @@ class Changes:
         version = version_bytes(ref.version_id)
         if version is None:
             return
-        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
+        register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
+        time, at = self._newcomers.pop(register, _NO_NEWCOMER)
+        if time == ref.time:
+            self.rows.clear_mark(at, version, time)
+            return
+        survey, newest = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         rows = self.rows.of_version(at, version, newest)
         tombstones = self.rows.tombstones_of(at, version) if survey.tombstone_time else []
@@ -137,12 +150,18 @@ class Changes:
             for bucket_id in ended - kept(at.bucket, at.key):
                 self._drop_bucket(bucket_id)
 
+    def look_ahead(self, registers: Sequence[Register]) -> None:
+        """Look at once at what the transaction's jobs will ask about, one by one (RowTable.look_ahead)."""
+        self.rows.look_ahead([register for register in registers if register not in self._newcomers])
+
     def fence(self, request: FenceRequest, meta: Meta, now_ns: int) -> FenceAnswer:
         ref = request.ref
         version = version_bytes(ref.version_id)
         if version is None:
             return FenceAnswer(False, False)
-        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
+        register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
+        self._newcomers.pop(register, None)
+        survey, newest = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         if self._is_held(at, version, ref.time, newest):
             return FenceAnswer(True, False)
@@ -280,6 +299,16 @@ class Changes:
         for file in row.files:
             self.data.add_name(file)
         self._count(at, [], [row], (is_live - was_live) if is_head else 0)
+        if at.space == Space.OBJECT and not facts.holds_anything:
+            self._note_newcomer(Register(row.bucket_id, row.space, row.key, row.version), row.time, at)
+
+    def _note_newcomer(self, register: Register, time: int, at: KeyAt) -> None:
+        """Remember a record that came to an empty register: all that its confirm has to do is to clear its mark.
+        Nothing older can be added below it later, and if the row goes, its mark goes with it. A fence that another
+        process sets meanwhile stays until it expires."""
+        if len(self._newcomers) >= NEWCOMERS_MAX:
+            self._newcomers.clear()
+        self._newcomers[register] = (time, at)
 
     def _trim(
         self, at: KeyAt, version: bytes, rows: list[Held], tombstones: Tombstones, before: int, now_ns: int

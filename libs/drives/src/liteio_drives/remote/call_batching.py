@@ -14,8 +14,9 @@ from liteio_base.check import check
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
 from liteio_contracts.storage_errors import DriveTimeout, DriveUnavailable, StorageError
+from liteio_drives.remote.deadlines import Deadlines, Expiry
 from liteio_drives.remote.frames import FrameKind
-from liteio_drives.remote.limits import BATCH_BYTES, BATCH_CALLS_MAX, CALL_BYTES_MAX, CALL_SECONDS_MAX
+from liteio_drives.remote.limits import BATCH_BYTES, BATCH_CALLS_MAX, CALL_BYTES_MAX, CALL_SECONDS_MAX, LAZY_SECONDS
 from liteio_drives.remote.messages import CALLS_PATH, METHODS, Call, Reply, decode_result
 from liteio_drives.remote.node_client import TROUBLE, NodeClient
 from liteio_drives.remote.sealing import MAY_SEND_AGAIN, NotAuthentic
@@ -35,7 +36,9 @@ class _Waiting:
     arguments: bytes
     deadline: Deadline
     answer: asyncio.Future[Any]
+    node: str
     is_second_try: bool = False
+    expiry: Expiry | None = None
 
     def to_call(self) -> Call:
         seconds_left = min(self.deadline.seconds_left(), CALL_SECONDS_MAX)
@@ -48,6 +51,9 @@ class _Waiting:
             else:
                 self.answer.set_result(result)
 
+    def expire(self) -> None:
+        self.settle(DriveTimeout("no answer before the deadline", method=self.method, node=self.node))
+
 
 class CallBatcher:
     """The calls to one node."""
@@ -55,34 +61,52 @@ class CallBatcher:
     def __init__(self, client: NodeClient) -> None:
         self._client = client
         self._queue: list[_Waiting] = []
+        self._flushing: asyncio.Handle | None = None
+        self._is_urgent = False  # the queue leaves at the end of this turn
+        self._deadlines = Deadlines()
         self._senders: set[asyncio.Task[None]] = set()
 
-    async def call(self, target: DriveId, method: str, arguments: tuple[Any, ...], deadline: Deadline) -> Any:
-        """The result, of the contract's type. Raises StorageError."""
-        if deadline.has_passed:
-            raise DriveTimeout("the deadline passed before the call was sent", method=method)
+    def call(
+        self, target: DriveId, method: str, arguments: tuple[Any, ...], deadline: Deadline, *, is_lazy: bool = False
+    ) -> asyncio.Future[Any]:
+        """The result, of the contract's type; fails with StorageError. is_lazy: nobody waits for it, so it may travel
+        with the calls of a later turn."""
         packed = _encoder.encode(arguments)
         check(len(packed) <= CALL_BYTES_MAX, "a call stays within the protocol's bound")
-        waiting = _Waiting(target, method, packed, deadline, asyncio.get_running_loop().create_future())
-        self._add(waiting)
-        try:
-            async with asyncio.timeout(deadline.seconds_left()):
-                return await waiting.answer
-        except TimeoutError:
-            raise DriveTimeout("no answer before the deadline", method=method, node=self._client.url) from None
+        answer = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(target, method, packed, deadline, answer, self._client.url)
+        if deadline.has_passed:
+            waiting.settle(DriveTimeout("the deadline passed before the call was sent", method=method))
+            return answer
+        waiting.expiry = self._deadlines.add(deadline.seconds_left(), waiting.expire)
+        self._add(waiting, is_lazy=is_lazy)
+        return answer
 
     async def close(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        for waiting in self._queue:
+            waiting.answer.cancel()
         for sender in list(self._senders):
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
+        self._deadlines.close()
 
-    def _add(self, waiting: _Waiting) -> None:
-        if not self._queue:
-            asyncio.get_running_loop().call_soon(self._flush)
+    def _add(self, waiting: _Waiting, *, is_lazy: bool = False) -> None:
         self._queue.append(waiting)
+        loop = asyncio.get_running_loop()
+        if is_lazy:
+            if self._flushing is None:
+                self._flushing = loop.call_later(LAZY_SECONDS, self._flush)
+        elif not self._is_urgent:
+            self._is_urgent = True
+            if self._flushing is not None:
+                self._flushing.cancel()
+            self._flushing = loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         waiting, self._queue = self._queue, []
+        self._flushing, self._is_urgent = None, False
         for batch in _batches(waiting):
             sender = asyncio.create_task(self._send(batch))
             self._senders.add(sender)
@@ -104,6 +128,9 @@ class CallBatcher:
         left = [waiting for waiting in batch if not waiting.answer.done()]
         if left:
             self._settle_unanswered(left, failure)
+        for waiting in batch:
+            if waiting.expiry is not None and waiting.answer.done():
+                self._deadlines.drop(waiting.expiry)
 
     async def _exchange(self, batch: list[_Waiting]) -> None:
         body = _encoder.encode([waiting.to_call() for waiting in batch])

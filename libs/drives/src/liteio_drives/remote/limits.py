@@ -23,6 +23,7 @@ CALL_SECONDS_MAX: Final = 3600.0  # no call may ask a node to work longer than t
 # Calls. One that is larger than a batch travels alone.
 BATCH_CALLS_MAX: Final = 256
 BATCH_BYTES: Final = MIB  # coalescing stops here
+LAZY_SECONDS: Final = 0.002  # how long a call that nobody waits for is kept for company
 CALL_BYTES_MAX: Final = 16 * MIB  # a commit of 1,000 part rows with inline payloads stays far below
 REQUEST_BYTES_MAX: Final = CALL_BYTES_MAX + 64 * KIB
 REPLY_BYTES_MAX: Final = 16 * MIB  # a node cuts a page of a listing that would be larger

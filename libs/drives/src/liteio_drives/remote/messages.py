@@ -4,6 +4,7 @@ A call names a drive of the node ("" is the node itself) and a method; both side
 so arguments and results are decoded to the contract's own types and nothing from the wire is used as a name.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -152,12 +153,13 @@ _decoders: Final = {name: msgspec.msgpack.Decoder(method.arguments) for name, me
 _result_decoders: Final = {name: msgspec.msgpack.Decoder(method.result) for name, method in METHODS.items()}
 
 
-async def ask_drive(drive: StorageAPI, method: str, arguments: Any, deadline: Deadline) -> Any:
+def ask_drive(drive: StorageAPI, method: str, arguments: Any, deadline: Deadline) -> Awaitable[Any]:
     """Call a method of DRIVE_METHODS. Only names of the table get here."""
     if method == "shard_facts":  # the one whose argument has a keyword
         ref, verify = arguments
-        return await drive.shard_facts(ref, verify=verify, deadline=deadline)
-    return await getattr(drive, method)(*arguments, deadline=deadline)
+        return drive.shard_facts(ref, verify=verify, deadline=deadline)
+    answer: Awaitable[Any] = getattr(drive, method)(*arguments, deadline=deadline)
+    return answer
 
 
 def decode_arguments(method: str, packed: msgspec.Raw) -> Any:

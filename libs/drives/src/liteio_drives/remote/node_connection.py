@@ -1,5 +1,6 @@
 """`NodeConnection`: everything this process shares towards one node; its drives and its lock table hang on it."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -45,9 +46,12 @@ class NodeConnection:
         """True while the node can not be reached; calls fail at once, and it is looked for in the background."""
         return self.client.is_down
 
-    async def call(self, target: DriveId, method: str, *arguments: Any, deadline: Deadline) -> Any:
-        """Ask a drive of the node, or the node itself (target NODE). Raises StorageError."""
-        return await self._batcher.call(target, method, arguments, deadline)
+    def call(
+        self, target: DriveId, method: str, *arguments: Any, deadline: Deadline, is_lazy: bool = False
+    ) -> asyncio.Future[Any]:
+        """Ask a drive of the node, or the node itself (target NODE); fails with StorageError. is_lazy: nobody waits for
+        the answer, so the call may wait a moment for others to travel with."""
+        return self._batcher.call(target, method, arguments, deadline, is_lazy=is_lazy)
 
     async def drives(self, *, deadline: Deadline) -> Sequence[DriveInfo]:
         """The drives that the node serves. Raises DriveUnavailable."""

@@ -56,7 +56,7 @@ class RemoteLocks:
     randomness: Randomness
     lease_seconds: float = LEASE_SECONDS
     _held: set[RemoteLease] = field(default_factory=set)
-    _cleanups: set[asyncio.Task[None]] = field(default_factory=set)
+    _cleanups: set[asyncio.Future[None]] = field(default_factory=set)
     _renewing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -134,12 +134,16 @@ class RemoteLocks:
     def _release_soon(self, owner: bytes) -> None:
         """Nobody waits for it; if it does not arrive the lease runs out."""
 
-        async def release() -> None:
-            await self._ask_all("lock.release", (owner,), deadline=Deadline.after(_CALL_SECONDS, self.clock))
+        deadline = Deadline.after(_CALL_SECONDS, self.clock)
+        for node in self.nodes:
+            release = node.call(NODE, "lock.release", (owner,), deadline=deadline, is_lazy=True)
+            self._cleanups.add(release)
+            release.add_done_callback(self._note_release)
 
-        task = asyncio.create_task(release())
-        self._cleanups.add(task)
-        task.add_done_callback(self._cleanups.discard)
+    def _note_release(self, release: asyncio.Future[None]) -> None:
+        self._cleanups.discard(release)
+        if not release.cancelled():
+            release.exception()
 
     async def _renew_for_ever(self) -> None:
         while True:
