@@ -21,6 +21,7 @@ class Standing(IntEnum):
 
 
 PRAGMAS: Final = (
+    "PRAGMA busy_timeout = 5000",  # first: the next one reads the file, which another process may be recovering
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 0",
@@ -28,7 +29,6 @@ PRAGMAS: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA foreign_keys = OFF",
     "PRAGMA cell_size_check = ON",
-    "PRAGMA busy_timeout = 5000",
 )
 
 # Before the first table: these can not be changed afterwards.
