@@ -1,21 +1,24 @@
 """A set of drives, and asking several of them at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
 
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveTimeout, StorageError
 from liteio_erasure.code import CodeParams
+from liteio_objects.alarms import Alarms
 
 T = TypeVar("T")
 
 # How long a drive that is not marked slow is waited for when enough others have answered: long enough that a healthy
 # store reads and writes N of N, short enough for a client to bear.
 GRACE_SECONDS: Final = 1.0
+_NEVER: Final = sys.maxsize
 
 Answers = dict[int, T | StorageError]
 """What each drive asked has said, by slot: a value, or its error. A slot that is absent was not asked or has not
@@ -29,6 +32,7 @@ class DriveSet:
     drives: tuple[StorageAPI, ...]
     code: CodeParams
     set_index: int
+    alarms: Alarms = field(default_factory=Alarms, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check(len(self.drives) == self.code.width, "a set has as many drives as its code has shards")
@@ -41,6 +45,15 @@ class DriveSet:
         """`order` with the drives that are likely slow moved to its end."""
         return sorted(order, key=lambda slot: self.drives[slot].is_likely_slow)
 
+    def first_and_rest(self, order: Sequence[int], count: int) -> tuple[Sequence[int], Sequence[int]]:
+        """The first `count` of the quick slots, and the others."""
+        first = order[:count]
+        for slot in first:
+            if self.drives[slot].is_likely_slow:
+                order = self.quick_slots(order)
+                return order[:count], order[count:]
+        return first, order[count:]
+
 
 async def ask(call: Awaitable[T]) -> T | StorageError:
     """The drive's answer, its error as a value. Anything that is no StorageError is a bug and passes through."""
@@ -50,69 +63,81 @@ async def ask(call: Awaitable[T]) -> T | StorageError:
         return error
 
 
-async def ask_drives(
+def ask_drives(
     drive_set: DriveSet, slots: Iterable[int], call: Callable[[StorageAPI], Awaitable[T]]
-) -> Answers[T]:
+) -> Coroutine[Any, Any, Answers[T]]:
     """Ask `slots` at once and wait for all: every call carries a deadline of its own."""
-    gathering: _Gathering[T] = _Gathering(drive_set, _never_enough, None)
-    return await gathering.run(slots, call, None, 0.0)
+    gathering: _Gathering[T] = _Gathering(drive_set, _NEVER, None, None)
+    return gathering.run(slots, call, None, 0.0)
 
 
-async def ask_most(
+def ask_most(
     drive_set: DriveSet,
     slots: Iterable[int],
     call: Callable[[StorageAPI], Awaitable[T]],
     *,
     deadline: Deadline,
     adopt: Callable[["asyncio.Future[T]"], None] | None = None,
-) -> Answers[T]:
+) -> Coroutine[Any, Any, Answers[T]]:
     """Ask `slots` at once; a drive that hangs is not waited for longer than the grace when W others have answered."""
-    write_quorum = drive_set.code.write_quorum
-
-    def is_enough(answers: Answers[T]) -> bool:
-        return len(answers) >= write_quorum and len(values(answers)) >= write_quorum
-
-    return await ask_until(
-        drive_set, slots, call, is_enough, deadline=deadline, grace_seconds=GRACE_SECONDS, adopt=adopt
-    )
+    gathering: _Gathering[T] = _Gathering(drive_set, drive_set.code.write_quorum, None, adopt)
+    return gathering.run(slots, call, deadline.seconds_left(), GRACE_SECONDS)
 
 
-async def ask_until(
+def ask_until(
     drive_set: DriveSet,
     slots: Iterable[int],
     call: Callable[[StorageAPI], Awaitable[T]],
-    is_enough: Callable[[Answers[T]], bool],
+    needed: int,
+    is_enough: Callable[[Answers[T]], bool] | None = None,
     *,
     deadline: Deadline,
     grace_seconds: float = 0.0,
     adopt: Callable[["asyncio.Future[T]"], None] | None = None,
-) -> Answers[T]:
-    """Ask `slots` at once; return when all have answered; or when `is_enough` holds and either `grace_seconds` have
-    passed since the start or only drives marked slow are still to answer; or at the deadline. Calls still under way are
-    cancelled, or given to `adopt` where their effect matters.
+) -> Coroutine[Any, Any, Answers[T]]:
+    """Ask `slots` at once; return when all have answered; or when `needed` have given values, `is_enough` holds and
+    either `grace_seconds` have passed since the start or only drives marked slow are still to answer; or at the
+    deadline. Calls still under way are cancelled, or given to `adopt` where their effect matters.
     """
-    gathering: _Gathering[T] = _Gathering(drive_set, is_enough, adopt)
-    return await gathering.run(slots, call, deadline.seconds_left(), grace_seconds)
+    gathering: _Gathering[T] = _Gathering(drive_set, needed, is_enough, adopt)
+    return gathering.run(slots, call, deadline.seconds_left(), grace_seconds)
 
 
 class _Gathering(Generic[T]):
-    """Calls to several drives under way. One future and one timer serve them all: asyncio.wait costs three times as
-    much, and every request asks at least twice."""
+    """Calls to several drives under way. One future serves them all, and one timer all gatherings: asyncio.wait costs
+    three times as much, and every request asks at least twice."""
+
+    __slots__ = (
+        "_adopt",
+        "_answers",
+        "_drive_set",
+        "_ends_at",
+        "_finished",
+        "_given",
+        "_has_enough",
+        "_is_enough",
+        "_is_grace_over",
+        "_loop",
+        "_needed",
+        "_pending",
+    )
 
     def __init__(
         self,
         drive_set: DriveSet,
-        is_enough: Callable[[Answers[T]], bool],
+        needed: int,
+        is_enough: Callable[[Answers[T]], bool] | None,
         adopt: Callable[["asyncio.Future[T]"], None] | None,
     ) -> None:
-        self._drive_set, self._is_enough, self._adopt = drive_set, is_enough, adopt
+        self._drive_set, self._needed, self._is_enough, self._adopt = drive_set, needed, is_enough, adopt
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._pending: dict[asyncio.Future[T], int] = {}
         self._answers: Answers[T] = {}
-        self._grace_ends = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._given = 0  # of the answers those that are values
+        self._ends_at: float | None = None
         self._has_enough = False
+        self._is_grace_over = False
 
     async def run(
         self,
@@ -129,68 +154,80 @@ class _Gathering(Generic[T]):
         if not self._pending:
             return self._answers
         if seconds is not None:
-            self._grace_ends = self._loop.time() + grace_seconds
-            self._timer = self._loop.call_later(seconds, self._finish)
+            self._set_alarm(seconds, grace_seconds)
         try:
             await self._finished
         finally:
-            self._let_go()
+            self._drive_set.alarms.drop(self)
+            if self._pending:
+                self._let_go()
         return self._answers
 
-    def _note(self, task: "asyncio.Future[T]") -> None:
-        slot = self._pending.pop(task, None)
-        error = DriveTimeout("the call was cancelled") if task.cancelled() else task.exception()
-        if slot is None:
+    def _set_alarm(self, seconds: float, grace_seconds: float) -> None:
+        now = self._loop.time()
+        self._ends_at = now + seconds
+        self._is_grace_over = grace_seconds <= 0
+        first = self._ends_at if self._is_grace_over else min(self._ends_at, now + grace_seconds)
+        self._drive_set.alarms.set(self, first, self._loop)
+
+    def ring(self) -> None:
+        """The grace is over, or the deadline has come."""
+        if self._has_enough or self._is_grace_over or self._ends_at is None:
+            self._finish()
             return
-        if error is None:
-            self._answers[slot] = task.result()
-        elif isinstance(error, StorageError):
+        self._is_grace_over = True
+        self._drive_set.alarms.set(self, self._ends_at, self._loop)
+
+    def _note(self, call: "asyncio.Future[T]") -> None:
+        slot = self._pending.pop(call, None)
+        if slot is None:
+            if not call.cancelled():
+                call.exception()  # Seen: it came too late.
+            return
+        try:
+            self._answers[slot] = call.result()
+            self._given += 1
+        except StorageError as error:
             self._answers[slot] = error
-        elif not self._finished.done():  # No drive's trouble but a bug: it passes through.
-            self._finished.set_exception(error)
-        if not self._pending:
+        except asyncio.CancelledError:
+            self._answers[slot] = DriveTimeout("the call was cancelled")
+        except BaseException as bug:  # No drive's trouble: it passes through.
+            if not self._finished.done():
+                self._finished.set_exception(bug)
+        if not self._pending or self._is_over():
             self._finish()
-        elif not self._has_enough and self._is_enough(self._answers):
+
+    def _is_over(self) -> bool:
+        """Whether the calls that are still under way are not waited for."""
+        if not self._has_enough:
+            if self._given < self._needed or (self._is_enough is not None and not self._is_enough(self._answers)):
+                return False
             self._has_enough = True
-            self._shorten()
-        elif self._has_enough and self._only_slow_are_left():
-            self._finish()
-
-    def _shorten(self) -> None:
-        """Enough have answered: the rest get what is left of the grace."""
-        left = self._grace_ends - self._loop.time()
-        if left <= 0 or self._only_slow_are_left():
-            self._finish()
-        elif self._timer is not None and self._timer.when() > self._grace_ends:
-            self._timer.cancel()
-            self._timer = self._loop.call_later(left, self._finish)
-
-    def _only_slow_are_left(self) -> bool:
-        return all(self._drive_set.drives[slot].is_likely_slow for slot in self._pending.values())
+        return self._is_grace_over or all(
+            self._drive_set.drives[slot].is_likely_slow for slot in self._pending.values()
+        )
 
     def _finish(self) -> None:
         if not self._finished.done():
             self._finished.set_result(None)
 
     def _let_go(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for task, slot in self._pending.items():
+        for call, slot in self._pending.items():
             self._answers[slot] = DriveTimeout("no answer in time", slot=slot)
             if self._adopt is None:
-                task.cancel()
+                call.cancel()
             else:
-                self._adopt(task)
+                self._adopt(call)
         self._pending.clear()
-
-
-def _never_enough(answers: object) -> bool:
-    return False
 
 
 def values(answers: Mapping[int, T | StorageError]) -> dict[int, T]:
     """The answers that are no errors."""
     return {slot: answer for slot, answer in answers.items() if not isinstance(answer, StorageError)}
+
+
+def count_values(answers: Mapping[int, T | StorageError]) -> int:
+    return sum(not isinstance(answer, StorageError) for answer in answers.values())
 
 
 def errors(answers: Mapping[int, T | StorageError]) -> list[StorageError]:

@@ -5,14 +5,16 @@ on W drives, so at least one of those asked would have shown it. Everything else
 registers, and a recommit where the rule asks for one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
+from liteio_erasure.code import CodeParams
 from liteio_formats.record import Kind, Record, RecordError, decode_record
 from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, errors, values
 from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative, is_witnessed
@@ -23,6 +25,7 @@ from liteio_objects.tasks import OwnedTasks
 
 # A read is answered, with 503 if need be, well within ten seconds, whatever time its caller has.
 READ_SECONDS: Final = 8.0
+_TOMBSTONE: Final = Kind.TOMBSTONE  # An attribute of an enum costs as much as a call.
 _NEVER_REACHED: Final = HybridTime(2**63 - 1)
 _EXHAUSTED: Final = HybridTime(-1)
 # One round goes one version down on every drive that lags; a key needs many only when as many versions of it were
@@ -30,18 +33,16 @@ _EXHAUSTED: Final = HybridTime(-1)
 _ROUNDS_MAX: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A key or version as read. `record` None: surely absent. `decided_time` is the base of a
     conditional write (R6)."""
 
     record: Record | None
     decided_time: HybridTime
-    payloads: Mapping[int, PayloadShard] = field(default_factory=dict)  # by shard index, not yet verified
+    payloads: Mapping[int, PayloadShard] = {}  # by shard index, not yet verified
 
 
-@dataclass(frozen=True, slots=True)
-class WriteBasis:
+class WriteBasis(msgspec.Struct, frozen=True):
     """What a writer learnt before its first commit."""
 
     newest_seen: HybridTime
@@ -68,8 +69,7 @@ class KeyReader:
         told."""
         code, deadline = drive_set.code, deadline.sooner(READ_SECONDS)
         query = KeyQuery(name, wants_payload=wants_payload)
-        slots = drive_set.quick_slots(order)
-        first, rest = slots[: max(code.k, code.read_quorum)], slots[max(code.k, code.read_quorum) :]
+        first, rest = drive_set.first_and_rest(order, max(code.k, code.read_quorum))
         heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
         known = values(heads)
         found = agreed(known, drive_set) if len(known) == len(first) else None
@@ -114,7 +114,7 @@ class KeyReader:
         """
         query, deadline = KeyQuery(name), deadline.sooner(READ_SECONDS)
         heads = await self._ask_heads(drive_set, drive_set.slots, query, deadline=deadline, grace_seconds=GRACE_SECONDS)
-        answers = dict(values(heads))
+        answers = values(heads)
         newest = newest_time(answers.values())
         if version_id is not None and not _head_shows(answers.values(), version_id):
             registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
@@ -127,7 +127,7 @@ class KeyReader:
             found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
         return WriteBasis(newest, {slot: answer.generation for slot, answer in answers.items()}, found)
 
-    async def _ask_heads(
+    def _ask_heads(
         self,
         drive_set: DriveSet,
         slots: Iterable[int],
@@ -137,13 +137,15 @@ class KeyReader:
         deadline: Deadline,
         patience_seconds: float | None = None,
         grace_seconds: float = 0.0,
-    ) -> Answers[KeyAnswer]:
+    ) -> Coroutine[Any, Any, Answers[KeyAnswer]]:
         """Ask until these drives and those of `known` are enough for the read rule, or `patience_seconds` are over."""
-        return await ask_until(
+        witnesses = tuple(known.values()) if known else ()
+        return ask_until(
             drive_set,
             slots,
             lambda drive: drive.read_key(query, deadline=deadline),
-            _enough(drive_set, known or {}),
+            drive_set.code.write_quorum - len(witnesses),
+            lambda so_far: is_witnessed((*witnesses, *values(so_far).values()), drive_set.code),
             deadline=deadline if patience_seconds is None else deadline.sooner(patience_seconds),
             grace_seconds=grace_seconds,
             adopt=self._tasks.adopt,
@@ -261,6 +263,7 @@ class _Descent:
             self._drive_set,
             lagging,
             lambda drive: drive.read_key(KeyQuery(self._name, below=lagging[drive.slot]), deadline=self._deadline),
+            0,
             lambda so_far: is_witnessed((*witnesses.values(), *values(so_far).values()), self._drive_set.code),
             deadline=self._deadline,
             grace_seconds=GRACE_SECONDS,
@@ -313,20 +316,21 @@ class _Descent:
 def agreed(answers: Mapping[int, KeyAnswer], drive_set: DriveSet) -> Found | None:
     """The fast path: what these drives say if they say the same and it is sure; None sends the reader the long way."""
     code = drive_set.code
-    if count_authoritative(answers.values()) < code.read_quorum:
+    newest: list[Entry] = []
+    authoritative, decided_time = 0, NO_TIME
+    for head in answers.values():
+        if head.is_authoritative:
+            authoritative += 1
+            decided_time = max(decided_time, head.head_time)
+        for entry in head.entries:
+            if entry.kind is _TOMBSTONE:
+                return None
+        newest += head.entries[:1]
+    if authoritative < code.read_quorum:
         return None
-    heads = list(answers.values())
-    if any(entry.kind is Kind.TOMBSTONE for head in heads for entry in head.entries):
-        return None
-    decided_time = max((head.head_time for head in heads if head.is_authoritative), default=NO_TIME)
-    if not any(head.entries for head in heads):
+    if not newest:
         return Found(None, decided_time)
-    if not all(head.entries for head in heads):
-        return None
-    newest = [head.entries[0] for head in heads]
-    if any(entry.digest != newest[0].digest for entry in newest):
-        return None
-    if not any(entry.is_settled for entry in newest) and len(newest) < code.write_quorum:
+    if len(newest) < len(answers) or not _is_sure(newest, code):
         return None
     try:
         record = decode_record(newest[0].encoded)
@@ -336,6 +340,16 @@ def agreed(answers: Mapping[int, KeyAnswer], drive_set: DriveSet) -> Found | Non
         return None
     payloads = _payloads_of(answers, record) if newest[0].payload is not None else {}
     return Found(record, max(decided_time, record.time), payloads)
+
+
+def _is_sure(newest: Sequence[Entry], code: CodeParams) -> bool:
+    """Whether these are one record that one of them has settled, or that W of them hold."""
+    digest, is_settled = newest[0].digest, False
+    for entry in newest:
+        if entry.digest != digest:
+            return False
+        is_settled = is_settled or entry.is_settled
+    return is_settled or len(newest) >= code.write_quorum
 
 
 def _payloads_of(answers: Mapping[int, KeyAnswer], record: Record) -> dict[int, PayloadShard]:
@@ -351,20 +365,12 @@ def newest_time(answers: Iterable[KeyAnswer]) -> HybridTime:
     """The newest hybrid time seen anywhere: heads, rows, tombstones, settled or not, on whole drives or not."""
     newest = NO_TIME
     for answer in answers:
-        newest = max(newest, answer.head_time, *(entry.time for entry in answer.entries), NO_TIME)
+        newest = max(newest, answer.head_time)
+        for entry in answer.entries:
+            newest = max(newest, entry.time)
     return newest
 
 
 def _head_shows(answers: Iterable[KeyAnswer], version_id: VersionId) -> bool:
     """Whether every head begins with this very version, so that nothing newer of its register can be hidden below."""
     return all(not answer.entries or answer.entries[0].version_id == version_id for answer in answers)
-
-
-def _enough(drive_set: DriveSet, known: Mapping[int, KeyAnswer]) -> Callable[[Answers[KeyAnswer]], bool]:
-    def is_enough(answers: Answers[KeyAnswer]) -> bool:
-        if len(known) + len(answers) < drive_set.code.write_quorum:  # Mostly so, and asked at every answer.
-            return False
-        given = {**known, **values(answers)}.values()
-        return len(given) >= drive_set.code.write_quorum and is_witnessed(given, drive_set.code)
-
-    return is_enough

@@ -51,7 +51,7 @@ async def read_registers(
             drive_set,
             drive_set.slots,
             lambda drive: drive.read_key(query, deadline=deadline),
-            lambda so_far: len(values(so_far)) >= drive_set.code.write_quorum,
+            drive_set.code.write_quorum,
             deadline=deadline,
             grace_seconds=grace_seconds,
             adopt=adopt,
