@@ -1,6 +1,7 @@
 """`CodeParams`: how many data and parity shards a block has, and the quorums that follow from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from liteio_base.check import check
 from liteio_base.limits import BLOCK_BYTES, SET_DRIVES_MAX
@@ -17,6 +18,12 @@ class CodeParams:
 
     k: int
     m: int
+    width: int = field(init=False, repr=False, compare=False)
+    """N, the number of shards, one a drive."""
+    write_quorum: int = field(init=False, repr=False, compare=False)
+    """W, the drives whose acceptance makes a commit acknowledged: more than N/2 (PROTOCOL, first paragraph)."""
+    read_quorum: int = field(init=False, repr=False, compare=False)
+    """N - W + 1, the authoritative answers that prove absence: one of them meets every write quorum."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -27,30 +34,24 @@ class CodeParams:
             raise CodeRefused(self.k, self.m, "parity must not exceed data")
         if self.k + self.m > SET_DRIVES_MAX:
             raise CodeRefused(self.k, self.m, f"a set has at most {SET_DRIVES_MAX} drives")
+        write_quorum = self.k + 1 if self.m >= 2 or self.k == self.m else self.k
+        object.__setattr__(self, "width", self.k + self.m)  # asked for many times a request, as attributes
+        object.__setattr__(self, "write_quorum", write_quorum)
+        object.__setattr__(self, "read_quorum", self.width - write_quorum + 1)
 
     def __str__(self) -> str:
         return f"{self.k}+{self.m}"
+
+    @classmethod
+    def of(cls, k: int, m: int) -> "CodeParams":
+        """As the constructor, for what is asked often: checked once, and then the same object."""
+        return _params(k, m)
 
     @classmethod
     def for_set(cls, set_drives: int, parity: int | None = None) -> "CodeParams":
         """The code of a set of `set_drives` drives, with `parity` or the default parity. Raises CodeRefused."""
         m = default_parity(set_drives) if parity is None else parity
         return cls(set_drives - m, m)
-
-    @property
-    def width(self) -> int:
-        """N, the number of shards, one a drive."""
-        return self.k + self.m
-
-    @property
-    def write_quorum(self) -> int:
-        """W, the drives whose acceptance makes a commit acknowledged: more than N/2 (PROTOCOL, first paragraph)."""
-        return self.k + 1 if self.m >= 2 or self.k == self.m else self.k
-
-    @property
-    def read_quorum(self) -> int:
-        """N - W + 1, the authoritative answers that prove absence: one of them meets every write quorum."""
-        return self.width - self.write_quorum + 1
 
     def shard_bytes(self, block_length: int) -> int:
         """Bytes of each shard of a block: block_length / K rounded up, 0 for an empty block."""
@@ -62,6 +63,11 @@ class CodeParams:
         check(part_length >= 0, "a part's length is not negative")
         full_blocks, rest = divmod(part_length, BLOCK_BYTES)
         return full_blocks * self.shard_bytes(BLOCK_BYTES) + self.shard_bytes(rest)
+
+
+@lru_cache(maxsize=SET_DRIVES_MAX * SET_DRIVES_MAX)
+def _params(k: int, m: int) -> CodeParams:
+    return CodeParams(k, m)
 
 
 def default_parity(set_drives: int) -> int:

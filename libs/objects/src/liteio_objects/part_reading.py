@@ -122,7 +122,7 @@ class PartShards:
 
     def __post_init__(self) -> None:
         record = self.sources.record
-        self._layout = ShardLayout(CodeParams(record.k, record.m), self.part.size_bytes)
+        self._layout = ShardLayout(CodeParams.of(record.k, record.m), self.part.size_bytes)
         self._address = PartAddress(self.part.data_id, self.part.number)
         self._lanes = self.sources.lanes()
         self._next_block = self.run.first

@@ -66,7 +66,7 @@ class _Rebuilding:
         self, drive_set: DriveSet, record: Record, part: PartEntry, wanted: frozenset[int], io: ShardIO
     ) -> None:
         self._drive_set, self._record, self._part, self._wanted, self._io = drive_set, record, part, wanted, io
-        self._code = CodeParams(record.k, record.m)
+        self._code = CodeParams.of(record.k, record.m)
         self._address = PartAddress(part.data_id, part.number)
 
     async def run(self, holders: Collection[int] | None, alarm: ShardAlarm) -> frozenset[int]:
