@@ -53,15 +53,17 @@ class BucketStore:
 
     async def cached(self, name: str, *, deadline: Deadline) -> BucketInfo:
         """The configuration, at most a second old. Raises BucketMissing."""
+        return self.remembered(name) or await self.bucket(name, deadline=deadline)
+
+    def remembered(self, name: str) -> BucketInfo | None:
+        """The configuration where nobody need be asked for it."""
         kept = self._cache.get(name)
-        if kept is not None and kept[0] > self._engine.clock.monotonic():
-            return kept[1]
-        return await self.bucket(name, deadline=deadline)
+        return kept[1] if kept is not None and kept[0] > self._engine.clock.monotonic() else None
 
     async def with_bucket(self, name: str, work: Callable[[BucketInfo], Awaitable[T]], *, deadline: Deadline) -> T:
         """Run a write with the bucket's configuration; again with a newer one when the drives say that
         it is outdated."""
-        info = await self.cached(name, deadline=deadline)
+        info = self.remembered(name) or await self.bucket(name, deadline=deadline)
         for _ in range(_CLOSING_RETRIES):
             try:
                 return await work(info)

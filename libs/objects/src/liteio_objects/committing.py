@@ -6,9 +6,8 @@ callers hold around a write only keeps rivals from wasting each other's work.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -24,7 +23,7 @@ from liteio_contracts.object_errors import (
     UploadMissing,
     WriteQuorumLost,
 )
-from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, StorageAPI, VersionRef
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, VersionRef
 from liteio_contracts.storage_errors import (
     BucketHoldsObjects,
     CommitRefused,
@@ -37,7 +36,7 @@ from liteio_contracts.storage_errors import (
 )
 from liteio_formats.record import Record, decode_record, encode_record
 from liteio_objects.confirming import Confirmer
-from liteio_objects.drive_set import Answers, DriveSet, ask_most, errors, values
+from liteio_objects.drive_set import Answers, DriveSet, ask_most, count_values, errors
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import Found, KeyReader, WriteBasis
 from liteio_objects.shard_reading import PayloadShard
@@ -58,8 +57,7 @@ class BucketChanged(Exception):
     """The bucket's configuration is newer than the one this write was made for, and nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class VersionWrite:
+class VersionWrite(msgspec.Struct, frozen=True):
     """One record to commit. `draft` is the record without its version id, times, base and generations.
 
     version_id: the register to write; None for a new version of its own.
@@ -79,7 +77,7 @@ class VersionWrite:
     scope: CasScope = CasScope.KEY
     keeps_created: HybridTime | None = None
     check: Callable[[Record | None], None] | None = None
-    payloads: Mapping[int, PayloadShard] = field(default_factory=dict)
+    payloads: Mapping[int, PayloadShard] = {}
     staged_slots: frozenset[int] | None = None
     bucket_number: int | None = None
     reload_bucket: Callable[[], Awaitable[int]] | None = None
@@ -116,8 +114,9 @@ class Committer:
                 write.check(decided.record if decided is not None else None)
             record = self._finished(write, basis, decided, drive_set)
             answers = await self._commit(drive_set, write, record, basis, deadline=deadline)
-            if len(values(answers)) >= drive_set.code.write_quorum:
-                self._acknowledged(drive_set, write, record, answers)
+            taken = count_values(answers)
+            if taken >= drive_set.code.write_quorum:
+                self._acknowledged(drive_set, write, record, is_whole=taken == drive_set.code.width)
                 return record
             self._raise_unless_retriable(drive_set, write, record, answers)
             await deadline.clock.sleep(RETRY_SECONDS * (attempt + 1))
@@ -163,7 +162,7 @@ class Committer:
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
         commits = self._commits(drive_set, write, record, basis, slots)
         answers = await self._send(drive_set, commits, deadline=deadline)
-        if 0 < len(values(answers)) < drive_set.code.write_quorum and write.reload_bucket is not None:
+        if 0 < count_values(answers) < drive_set.code.write_quorum and write.reload_bucket is not None:
             answers |= await self._send_again(drive_set, write.reload_bucket, commits, answers, deadline=deadline)
         return answers
 
@@ -189,13 +188,17 @@ class Committer:
         again = {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in stale}
         return await self._send(drive_set, again, deadline=deadline)
 
-    async def _send(self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline) -> Answers[None]:
-        def send(drive: StorageAPI) -> Awaitable[None]:
-            return drive.commit(commits[drive.slot], deadline=deadline)
-
-        # The calls keep their own deadline: what arrives late is a commit all the same. Only the writer stops waiting.
-        patience = deadline.sooner(COMMIT_SECONDS)
-        return await ask_most(drive_set, commits, send, deadline=patience, adopt=self._tasks.adopt)
+    def _send(
+        self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline
+    ) -> Coroutine[Any, Any, Answers[None]]:
+        return ask_most(
+            drive_set,
+            commits,
+            lambda drive: drive.commit(commits[drive.slot], deadline=deadline),
+            # The calls keep their own: what arrives late is a commit all the same. Only the writer stops waiting.
+            deadline=deadline.sooner(COMMIT_SECONDS),
+            adopt=self._tasks.adopt,
+        )
 
     def _commits(
         self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]
@@ -207,10 +210,7 @@ class Committer:
         commits = {}
         for slot in slots:
             index = record.shard_index_of(slot) if record.order else 0
-            payload = write.payloads.get(index)
-            row = RowCommit(encoded, write.scope, record.base, index)
-            if payload is not None:
-                row = RowCommit(encoded, write.scope, record.base, index, payload.payload, payload.payload_hash)
+            row = RowCommit(encoded, write.scope, record.base, index, *write.payloads.get(index, ()))
             commits[slot] = Commit(
                 (row, *also),
                 generation=basis.generations[slot],  # type: ignore[arg-type]  # as the drive itself gave it
@@ -221,11 +221,11 @@ class Committer:
             events_left -= 1
         return commits
 
-    def _acknowledged(self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]) -> None:
+    def _acknowledged(self, drive_set: DriveSet, write: VersionWrite, record: Record, *, is_whole: bool) -> None:
         """R8: the confirm follows; what is not on N drives is reported for repair."""
         for ref in _refs(write, record):
             self._confirmer.confirm(drive_set, ref)
-            if len(values(answers)) < drive_set.code.width:
+            if not is_whole:
                 self._on_incomplete(drive_set, ref)
 
     def _raise_unless_retriable(
@@ -235,7 +235,7 @@ class Committer:
         stands in the way."""
         troubles = errors(answers)
         refusals = [trouble for trouble in troubles if isinstance(trouble, CommitRefused | ShardMissing | DriveFull)]
-        got = len(values(answers))
+        got = count_values(answers)
         if got or len(refusals) < len(troubles):
             for ref in _refs(write, record):
                 self._on_incomplete(drive_set, ref)

@@ -2,7 +2,8 @@
 stores objects."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
@@ -122,14 +123,14 @@ class Store(ObjectLayer):
 
     # --- objects
 
-    async def head(self, request: ReadObject, *, deadline: Deadline) -> ObjectInfo:
-        return await self._reading.head(request, deadline=deadline)
+    def head(self, request: ReadObject, *, deadline: Deadline) -> Coroutine[Any, Any, ObjectInfo]:
+        return self._reading.head(request, deadline=deadline)
 
-    async def open(self, request: ReadObject, *, deadline: Deadline) -> ObjectReader:
-        return await self._reading.open(request, deadline=deadline)
+    def open(self, request: ReadObject, *, deadline: Deadline) -> Coroutine[Any, Any, ObjectReader]:
+        return self._reading.open(request, deadline=deadline)
 
-    async def put(self, request: PutObject, body: Body, *, deadline: Deadline) -> ObjectInfo:
-        return await self._writing.put(request, body, deadline=deadline)
+    def put(self, request: PutObject, body: Body, *, deadline: Deadline) -> Coroutine[Any, Any, ObjectInfo]:
+        return self._writing.put(request, body, deadline=deadline)
 
     async def link(self, request: LinkObject, *, deadline: Deadline) -> ObjectInfo:
         return await self._writing.link(request, deadline=deadline)
@@ -165,8 +166,8 @@ class Store(ObjectLayer):
 
     # --- listings
 
-    async def list_objects(self, request: ListObjects, *, deadline: Deadline) -> ObjectPage:
-        return await self._listing.list_objects(request, deadline=deadline)
+    def list_objects(self, request: ListObjects, *, deadline: Deadline) -> Coroutine[Any, Any, ObjectPage]:
+        return self._listing.list_objects(request, deadline=deadline)
 
     async def list_versions(self, request: ListVersions, *, deadline: Deadline) -> VersionPage:
         return await self._listing.list_versions(request, deadline=deadline)

@@ -1,7 +1,6 @@
 """Holding locks around writes, with the object layer's error when they can not be had."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import LockTimeout
@@ -20,15 +19,19 @@ def bucket_lock(name: str) -> bytes:
     return b"bucket\x00" + name.encode()
 
 
-@asynccontextmanager
-async def hold(engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> AsyncIterator[None]:
-    """Hold the locks of `names`. Raises OperationTimeout; nothing was written then."""
-    lock = engine.locks.lock(names, deadline=deadline)
-    try:
-        await lock.__aenter__()
-    except LockTimeout as late:
-        raise OperationTimeout("another write of the same key is still under way") from late
-    try:
-        yield
-    finally:
-        await lock.__aexit__(None, None, None)
+class hold:
+    """Hold the locks of `names`: `async with hold(...)`. Raises OperationTimeout; nothing was written then."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> None:
+        self._lock = engine.locks.lock(names, deadline=deadline)
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._lock.__aenter__()
+        except LockTimeout as late:
+            raise OperationTimeout("another write of the same key is still under way") from late
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._lock.__aexit__(None, None, None)

@@ -1,8 +1,8 @@
 """The ObjectReads role: head and open."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from liteio_base.byte_span import ByteSpan
 from liteio_base.deadline import Deadline
@@ -53,31 +53,24 @@ class ObjectReading:
         self, request: ReadObject, *, wants_payload: bool, deadline: Deadline
     ) -> tuple[BucketInfo, Place, Found]:
         """The record asked for, or none. Raises BucketMissing and ReadQuorumLost only."""
-        info = await self._buckets.cached(request.bucket, deadline=deadline)
-        place, found = await self._find_in(info, request, wants_payload=wants_payload, deadline=deadline)
+        info = self._buckets.remembered(request.bucket) or await self._buckets.bucket(request.bucket, deadline=deadline)
+        place = self._engine.store_map.place(info.bucket_id, request.key.encode())
+        found = await self._read(info, place, request, wants_payload, deadline)
         if found.record is None:  # Absence must not rest on a remembered bucket.
             fresh = await self._buckets.bucket(request.bucket, deadline=deadline)
             if fresh.bucket_id != info.bucket_id:
-                place, found = await self._find_in(fresh, request, wants_payload=wants_payload, deadline=deadline)
+                place = self._engine.store_map.place(fresh.bucket_id, request.key.encode())
+                found = await self._read(fresh, place, request, wants_payload, deadline)
             info = fresh
         return info, place, found
 
-    async def _find_in(
-        self, info: BucketInfo, request: ReadObject, *, wants_payload: bool, deadline: Deadline
-    ) -> tuple[Place, Found]:
-        key = request.key.encode()
-        place = self._engine.store_map.place(info.bucket_id, key)
-        name = KeyName(Space.OBJECT, info.bucket_id, key)
-        reader = self._engine.reader
+    def _read(
+        self, info: BucketInfo, place: Place, request: ReadObject, wants_payload: bool, deadline: Deadline
+    ) -> Coroutine[Any, Any, Found]:
+        name, reader = KeyName(Space.OBJECT, info.bucket_id, request.key.encode()), self._engine.reader
         if request.version_id is None:
-            found = await reader.latest(
-                place.drive_set, name, place.order, wants_payload=wants_payload, deadline=deadline
-            )
-        else:
-            found = await reader.version(
-                place.drive_set, name, request.version_id, wants_payload=wants_payload, deadline=deadline
-            )
-        return place, found
+            return reader.latest(place.drive_set, name, place.order, wants_payload=wants_payload, deadline=deadline)
+        return reader.version(place.drive_set, name, request.version_id, wants_payload=wants_payload, deadline=deadline)
 
     def _alarm(self, place: Place, record: Record) -> "Alarm":
         return Alarm(self._engine, place, record)

@@ -1,7 +1,5 @@
 """The ObjectWrites role: put, link, delete, tags."""
 
-from dataclasses import replace
-
 import msgspec
 
 from liteio_base.deadline import Deadline
@@ -50,7 +48,7 @@ class ObjectWriting:
 
     async def put(self, request: PutObject, body: Body, *, deadline: Deadline) -> ObjectInfo:
         seconds = deadline.seconds_left()
-        info = await self._buckets.cached(request.bucket, deadline=deadline)
+        info = self._buckets.remembered(request.bucket) or await self._buckets.bucket(request.bucket, deadline=deadline)
         place = self._engine.store_map.place(info.bucket_id, request.key.encode())
         stored = await store_body(
             place.drive_set,
@@ -233,7 +231,7 @@ class ObjectWriting:
             is_there = found.record is not None
         if is_there:
             write = self._removal(request, info, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
-            write = replace(write, check=check)
+            write = msgspec.structs.replace(write, check=check)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         else:  # A remembered configuration could hide that the bucket is versioned by now, or gone.
             await self._buckets.must_be_current(info, deadline=deadline)
@@ -244,7 +242,7 @@ class ObjectWriting:
     ) -> DeleteResult:
         version_id = None if versions_a_write(info) else NULL_VERSION
         write = self._removal(request, info, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
-        write = replace(write, check=condition_check(request.key, request.condition))
+        write = msgspec.structs.replace(write, check=condition_check(request.key, request.condition))
         record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return DeleteResult(is_delete_marker=True, version_id=record.version_id)
 

@@ -5,7 +5,6 @@ leaves the interpreter lock free there; coding holds it (liteio_erasure.codec).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from liteio_base.ids import DataId
@@ -30,8 +29,7 @@ class ShardRun(NamedTuple):
     hashes: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class PartAddress:
+class PartAddress(NamedTuple):
     """What binds a block's hash to its place, but for shard index and block number."""
 
     data_id: DataId

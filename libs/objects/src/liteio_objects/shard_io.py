@@ -1,8 +1,7 @@
 """`ShardIO`: what all transfers of shard bytes in a process share: time limits, threads, left-over tasks."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -26,7 +25,7 @@ CROWD_TRANSFERS: Final = 4  # eight uploads at once then fit a worker of 200 MiB
 
 
 class Crowd:
-    """Counts the transfers under way, so that many together need less memory each."""
+    """Counts the transfers under way, so that many together need less memory each: `with crowd:` around each."""
 
     def __init__(self) -> None:
         self.transfers = 0
@@ -39,13 +38,11 @@ class Crowd:
     def batch_blocks(self) -> int:
         return 1 if self.is_dense else BATCH_BLOCKS
 
-    @contextmanager
-    def joined(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         self.transfers += 1
-        try:
-            yield
-        finally:
-            self.transfers -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.transfers -= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,12 @@ class ObjectShards:
 
     def __init__(self, sources: ShardSources, spans: list[_PartSpan], io: ShardIO, alarm: ShardAlarm) -> None:
         self._sources, self._spans, self._io, self._alarm = sources, spans, io, alarm
-        self._code = CodeParams(sources.record.k, sources.record.m)
+        self._code = CodeParams.of(sources.record.k, sources.record.m)
         self._open_parts: dict[int, asyncio.Task[PartShards]] = {}  # by place in `spans`: the present and the next
         self._ahead: asyncio.Task[list[bytes]] | None = None
         self._is_closed = False
         self._crowd = ExitStack()
-        self._crowd.enter_context(io.crowd.joined())
+        self._crowd.enter_context(io.crowd)
 
     async def open(self) -> None:
         """Open the first part. Raises ShardsGone, ReadQuorumLost."""
@@ -195,7 +195,7 @@ async def open_inline(
     if not record.parts:
         return b""
     [part] = record.parts
-    code = CodeParams(record.k, record.m)
+    code = CodeParams.of(record.k, record.m)
     good, bad = sift_payloads(code, part, payloads)
     if len(good) < code.k:
         good, bad = sift_payloads(code, part, {**payloads, **await more()})

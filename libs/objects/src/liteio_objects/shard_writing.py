@@ -58,7 +58,7 @@ async def store_body(
     aborted then, and when the caller is cancelled. Drives are waited for, the client never counts against them.
     """
     storing = _Storing(drive_set, order, PartAddress(data_id, part_number), may_be_inline, io)
-    with io.crowd.joined():
+    with io.crowd:
         try:
             return await storing.store(body)
         except BaseException:

@@ -1,7 +1,7 @@
 """Where keys live in this store: its sets of drives, and the set and drive order of a name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from liteio_base.check import check
 from liteio_base.ids import BucketId, DeploymentId
@@ -12,8 +12,7 @@ from liteio_objects.drive_set import DriveSet
 from liteio_placement.sets import drive_order, placement_name, set_index
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The set of a name, and its drives in the name's order: shard i lies on slot order[i]."""
 
     drive_set: DriveSet

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from liteio_contracts.storage_errors import StorageError
@@ -29,10 +30,13 @@ class OwnedTasks:
     async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` so that the caller's cancellation loses only the answer. What it raises is for
         the caller to tell."""
-        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        ended = loop.create_future()
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        task.add_done_callback(partial(self._forget, ended))
+        await ended  # asyncio.shield does the same with two callbacks more.
+        return task.result()
 
     @staticmethod
     async def shielded(call: Awaitable[T]) -> T | None:
@@ -55,8 +59,10 @@ class OwnedTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def _forget(self, task: "asyncio.Future[Any]") -> None:
+    def _forget(self, ended: "asyncio.Future[None]", task: "asyncio.Future[Any]") -> None:
         self._tasks.discard(task)
+        if not ended.done():
+            ended.set_result(None)
         if not task.cancelled():
             task.exception()  # Seen, also when the caller did not stay to hear it.
 

@@ -6,7 +6,6 @@ records when that last record, or Abort's tombstone, is confirmed there.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -185,7 +184,7 @@ class Uploads:
     ) -> PartInfo:
         deadline = Deadline.after(seconds, self._engine.clock)
         name = request.upload
-        write = replace(
+        write = msgspec.structs.replace(
             self._write_of(draft, info, deadline),
             staged_slots=frozenset(place.drive_set.slots) - failed_slots if draft.parts else None,
             requires=_upload_name(name, info),
@@ -235,7 +234,7 @@ class Uploads:
             tags=upload.tags,
             checksum=facts.checksum,
         )
-        write = replace(
+        write = msgspec.structs.replace(
             self._write_of(draft, info, deadline),
             version_id=None if versions_a_write(info) else NULL_VERSION,
             check=condition_check(name.key, request.condition),
@@ -287,7 +286,7 @@ class Uploads:
                     raise UploadMissing(name.upload_id)
 
             draft = msgspec.structs.replace(self._draft(Space.UPLOAD, info, record.key, place), kind=Kind.TOMBSTONE)
-            write = replace(self._write_of(draft, info, deadline), check=must_be_open)
+            write = msgspec.structs.replace(self._write_of(draft, info, deadline), check=must_be_open)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
 
     async def _read(self, name: UploadName, info: BucketInfo, *, deadline: Deadline) -> tuple[Record, UploadBody]:
