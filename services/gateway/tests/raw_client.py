@@ -79,6 +79,7 @@ class RawClient:
         declares_length: bool = True,
         extra: Iterable[tuple[bytes, bytes]] = (),
         stalls: bool = False,
+        hangs_up: bool = False,
         leaves_after: int | None = None,
     ) -> Answer:
         """`path` is sent as it stands, so it must be escaped. `pieces` cuts the body; `payload` is the
@@ -98,6 +99,7 @@ class RawClient:
             [*raw, *extra],
             pieces if pieces is not None else [body],
             stalls=stalls,
+            hangs_up=hangs_up,
             leaves_after=leaves_after,
         )
 
@@ -158,11 +160,12 @@ class RawClient:
         pieces: Sequence[bytes] = (b"",),
         *,
         stalls: bool = False,
+        hangs_up: bool = False,
         leaves_after: int | None = None,
         scheme: str = "http",
     ) -> Answer:
-        """One ASGI exchange. `stalls`: the client goes silent after the pieces. `leaves_after`: it disconnects after so
-        many messages of the answer."""
+        """One ASGI exchange. `stalls`: the client goes silent after the pieces; `hangs_up`: it disconnects there.
+        `leaves_after`: it disconnects after so many messages of the answer."""
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -180,12 +183,14 @@ class RawClient:
         answer = Answer(0, {}, b"", is_complete=False)
         has_left = asyncio.Event()
         sent = 0
+        if hangs_up:
+            has_left.set()
 
         async def receive() -> Message:
             answer.received += 1
             if left:
                 piece = left.pop(0)
-                return {"type": "http.request", "body": piece, "more_body": bool(left) or stalls}
+                return {"type": "http.request", "body": piece, "more_body": bool(left) or stalls or hangs_up}
             await has_left.wait()
             return {"type": "http.disconnect"}
 
