@@ -57,10 +57,10 @@ def parse_authorization(value: bytes) -> tuple[Signer, bytes]:
     if len(value) > AUTHORIZATION_BYTES_MAX:
         raise malformed(AUTHORIZATION_HEADER_MALFORMED, "it is too long.")
     head, found, signature = value.rpartition(b"Signature=")
-    head = head.rstrip()
-    if not found or not head.endswith(b",") or not _SIGNATURE.fullmatch(signature.strip()):
+    head, signature = head.rstrip(), signature.strip()
+    if not found or not head.endswith(b",") or not _SIGNATURE.fullmatch(signature):
         raise malformed(AUTHORIZATION_HEADER_MALFORMED, "the Signature is missing, not last or mal-formed.")
-    return _parse_signer(head[:-1]), signature.strip()
+    return _parse_signer(head[:-1]), signature
 
 
 @lru_cache(maxsize=512)

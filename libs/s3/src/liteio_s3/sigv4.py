@@ -49,7 +49,7 @@ class AuthKind(StrEnum):
     PRESIGNED = "presigned"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed, but not frozen: each request makes one, and freezing doubles what that takes
 class SignedRequest:
     """A request as it came. `headers`: lower-case names, raw values, as ASGI has them; path and query not decoded.
 
@@ -65,8 +65,7 @@ class SignedRequest:
     hosted_bucket: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(NamedTuple):
     """The outcome. `credential`: None for an anonymous request only. `chunks`: set for a body of signed chunks only.
 
     The body is still to be held against `payload`: nothing it stores may be final before.
@@ -262,7 +261,7 @@ def _anonymous(headers: Mapping[bytes, bytes]) -> Authenticated:
 def _check_coverage(headers: Mapping[bytes, bytes], claim: _Claim) -> None:
     """Refuse headers that S3 acts on but the signer never saw: with them a presigned upload could become a copy."""
     signed = claim.signer.signed_names
-    loose = [name for name in headers if name.startswith(b"x-amz-") and name not in signed]
+    loose = [name for name in headers if name not in signed and name.startswith(b"x-amz-")]
     if _CONTENT_SHA256 in loose and headers[_CONTENT_SHA256] == claim.payload_hash:
         loose.remove(_CONTENT_SHA256)  # Its value is signed all the same, as the last line of the canonical request.
     if b"host" not in signed:

@@ -130,8 +130,7 @@ class Cycle:
 
     def _answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         lines = header_lines(headers)
-        says_close = any(name == b"connection" and b"close" in value.lower() for name, value in headers)
-        if says_close:
+        if b"close" in dict(headers).get(b"connection", b"").lower():
             self.keep_alive = False
         elif not self.keep_alive:
             lines += b"connection: close\r\n"
@@ -163,10 +162,7 @@ class Cycle:
 
 def header_lines(headers: list[tuple[bytes, bytes]]) -> bytes:
     """`name: value` and a line's end for each. Raises RuntimeError for what would not come back as these headers."""
-    content: list[bytes] = []
-    for name, value in headers:
-        content += (_line_start(name), value, _LINE_END)
-    lines = b"".join(content)
+    lines = b"".join([_line_start(name) + value + _LINE_END for name, value in headers])
     if len(lines) - len(lines.translate(None, _CONTROLS)) != len(headers) * len(_LINE_END):
         raise RuntimeError("Invalid HTTP header value.")
     return lines

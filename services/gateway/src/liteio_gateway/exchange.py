@@ -17,7 +17,6 @@ class Exchange:
     started: float  # monotonic seconds
     client: str  # the peer's address; forwarding headers are not trusted
     method: str
-    user_agent: str = ""
     caller: str = ""  # access key, once proven
     operation: str = ""
     bucket: str = ""

@@ -13,7 +13,6 @@ from liteio_gateway.exchange import Exchange, attach_exchange
 from liteio_s3.errors import INTERNAL_ERROR, render_error
 
 log: Final = logging.getLogger("liteio.gateway")
-_USER_AGENT_CHARACTERS_MAX: Final = 256
 
 
 class Guard:
@@ -44,17 +43,13 @@ class Guard:
 
     def _new_exchange(self, scope: Scope) -> Exchange:
         client = scope.get("client")
-        exchange = Exchange(
+        return Exchange(
             request_id=self._randomness.token_bytes(8).hex().upper(),
             host_id=self._host_id,
             started=self._clock.monotonic(),
             client=client[0] if client else "",
             method=scope["method"],
         )
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                exchange.user_agent = value[:_USER_AGENT_CHARACTERS_MAX].decode("latin-1")
-        return exchange
 
 
 class _GuardedSend:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from liteio_base.ids import VersionId
 from liteio_gateway.asgi import Receive, Scope
@@ -14,10 +14,10 @@ from liteio_s3.sigv4 import Authenticated, AuthKind
 
 _KEY: Final = "liteio.request"
 _VERSION_PARAMETER: Final = "versionId"
+_USER_AGENT_CHARACTERS_MAX: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks. An anonymous caller has empty names."""
 
     access_key: str = ""
@@ -76,7 +76,7 @@ class S3Request:
             "principal": self.caller.access_key,
             "source_ip": exchange.client,
             "request_id": exchange.request_id,
-            "user_agent": exchange.user_agent,
+            "user_agent": self.headers.get("user-agent", "")[:_USER_AGENT_CHARACTERS_MAX],
         }
 
 
