@@ -6,11 +6,12 @@ from starlette.routing import Route, Router
 
 from liteio_base.clock import Clock, Randomness
 from liteio_contracts.storage import StorageAPI
+from liteio_drives.remote.deadlines import Deadlines
 from liteio_drives.remote.limits import OPEN_BYTES_MAX, REQUEST_BYTES_MAX
 from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.messages import CALLS_PATH, HEALTH_PATH, READ_PATH, SESSION_PATH, WRITE_PATH
 from liteio_drives.remote.sealing import ServerSessions, cluster_key
-from liteio_storage_node.asgi import App, Receive, Scope, Send, answer
+from liteio_storage_node.asgi import App, Patient, Receive, Scope, Send, answer
 from liteio_storage_node.drive_set import DriveSet
 from liteio_storage_node.guard import Sealed, SealedStream
 from liteio_storage_node.handlers.calls import CallsHandler
@@ -33,14 +34,15 @@ def build_app(
     key = cluster_key(secret)
     sessions = ServerSessions()
     drive_set = drives if isinstance(drives, DriveSet) else DriveSet(*drives)
-    calls = CallsHandler(drive_set, node_calls(drive_set, locks or LockTable(clock)), clock)
+    deadlines = Deadlines()
+    calls = CallsHandler(drive_set, node_calls(drive_set, locks or LockTable(clock)), clock, deadlines)
     reads, writes = ShardReadHandler(drive_set, clock), ShardWriteHandler(drive_set, clock)
     routes = [
-        Route(HEALTH_PATH, _Only("GET", answer_live)),
-        Route(SESSION_PATH, _Only("POST", SessionHandler(sessions, key, randomness))),
-        Route(CALLS_PATH, _Only("POST", Sealed(sessions, calls, REQUEST_BYTES_MAX))),
-        Route(READ_PATH, _Only("POST", Sealed(sessions, reads, OPEN_BYTES_MAX))),
-        Route(WRITE_PATH, _Only("POST", SealedStream(sessions, writes))),
+        Route(HEALTH_PATH, _Only("GET", Patient(answer_live, deadlines))),
+        Route(SESSION_PATH, _Only("POST", Patient(SessionHandler(sessions, key, randomness), deadlines))),
+        Route(CALLS_PATH, _Only("POST", Patient(Sealed(sessions, calls, REQUEST_BYTES_MAX), deadlines))),
+        Route(READ_PATH, _Only("POST", Patient(Sealed(sessions, reads, OPEN_BYTES_MAX), deadlines))),
+        Route(WRITE_PATH, _Only("POST", Patient(SealedStream(sessions, writes), deadlines))),
     ]
     return Router(routes, redirect_slashes=False)
 

@@ -1,9 +1,10 @@
 """The few ASGI types that this service speaks, and how it reads and answers."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from liteio_drives.remote.deadlines import Deadlines
 from liteio_drives.remote.limits import STREAM_IDLE_SECONDS
 
 Scope = MutableMapping[str, Any]
@@ -11,6 +12,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Result = TypeVar("Result")
 
 
 class ClientGone(Exception):
@@ -21,13 +23,33 @@ class TooLarge(Exception):
     """The body is longer than the route takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """ASGI app around another. Its peer is waited for STREAM_IDLE_SECONDS at a time: until it sends, or until the wire
+    has room again."""
+
+    app: App
+    deadlines: Deadlines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_in_time() -> Message:
+            return await self._in_time(receive())
+
+        async def send_in_time(message: Message) -> None:
+            await self._in_time(send(message))
+
+        await self.app(scope, receive_in_time, send_in_time)
+
+    async def _in_time(self, wait: Awaitable[Result]) -> Result:
+        try:
+            return await self.deadlines.bound(STREAM_IDLE_SECONDS, wait)
+        except TimeoutError:
+            raise ClientGone from None
+
+
 async def read_chunk(receive: Receive) -> tuple[bytes, bool]:
     """The next bytes of the body, and whether there may be more. Raises ClientGone."""
-    try:
-        async with asyncio.timeout(STREAM_IDLE_SECONDS):
-            message = await receive()
-    except TimeoutError:
-        raise ClientGone from None
+    message = await receive()
     if message["type"] != "http.request":
         raise ClientGone
     return message.get("body", b""), message.get("more_body", False)
@@ -57,11 +79,7 @@ async def start_answer(send: Send, status: int = 200, headers: Sequence[tuple[by
 
 async def send_part(send: Send, body: bytes, *, is_last: bool = False) -> None:
     """Returns when the wire has room again. Raises ClientGone when it has none for too long."""
-    try:
-        async with asyncio.timeout(STREAM_IDLE_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": not is_last})
-    except TimeoutError:
-        raise ClientGone from None
+    await send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
 
 async def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:

@@ -1,0 +1,80 @@
+"""When calls leave: those that somebody waits for at the end of the loop's turn, others with company."""
+
+import asyncio
+
+import pytest
+from live_node import connected, connection_to, serving
+
+from liteio_base.clock import SystemClock
+from liteio_base.deadline import Deadline
+from liteio_contracts.storage_errors import DriveTimeout
+from liteio_drives.remote import call_batching
+from liteio_drives.remote.lock_table import LockTable
+from liteio_drives.remote.messages import NODE
+from liteio_drives.remote.node_connection import NodeConnection
+
+OWNER = bytes(16)
+
+
+def soon(seconds: float = 10.0) -> Deadline:
+    return Deadline.after(seconds, SystemClock())
+
+
+def release(node: NodeConnection) -> "asyncio.Future[None]":
+    return node.call(NODE, "lock.release", (OWNER,), deadline=soon(), is_lazy=True)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The methods of each request."""
+    batches: list[list[str]] = []
+    exchange = call_batching.CallBatcher._exchange
+
+    async def note(self: call_batching.CallBatcher, batch: list[call_batching._Waiting]) -> None:
+        batches.append([waiting.method for waiting in batch])
+        await exchange(self, batch)
+
+    monkeypatch.setattr(call_batching.CallBatcher, "_exchange", note)
+    return batches
+
+
+async def test_a_call_that_nobody_waits_for_travels_with_the_next(sent: list[list[str]]) -> None:
+    async with connected([]) as node:
+        released = release(node)
+        await asyncio.sleep(0)
+        await node.drives(deadline=soon())
+        await released
+    assert sent == [["lock.release", "drives"]]
+
+
+async def test_a_call_that_nobody_waits_for_leaves_soon_also_alone(sent: list[list[str]]) -> None:
+    async with connected([]) as node:
+        await asyncio.gather(release(node), release(node))
+        await node.drives(deadline=soon())
+    assert sent == [["lock.release", "lock.release"], ["drives"]]
+
+
+async def test_calls_are_begun_in_the_order_they_were_made() -> None:
+    """So a lock that is given back and asked for by the next in one request is granted."""
+    async with (
+        serving([], locks=LockTable(SystemClock(), is_first=True)) as server,
+        connection_to(server.port) as node,
+    ):
+        assert await node.call(NODE, "lock.acquire", OWNER, (b"key",), deadline=soon())
+        released = release(node)
+        assert await node.call(NODE, "lock.acquire", b"another's owner.", (b"key",), deadline=soon())
+        await released
+
+
+async def test_a_deadline_that_has_passed_sends_nothing(sent: list[list[str]]) -> None:
+    async with connected([]) as node:
+        with pytest.raises(DriveTimeout):
+            await node.call(NODE, "drives", deadline=soon(0.0))
+    assert not sent
+
+
+async def test_closing_ends_the_calls_that_have_not_left() -> None:
+    async with connected([]) as node:
+        released = release(node)
+    with pytest.raises(asyncio.CancelledError):
+        await released
