@@ -21,6 +21,7 @@ from liteio_contracts.storage import (
     Commit,
     KeyName,
     KeyQuery,
+    ListItem,
     ListMode,
     ListPage,
     ListQuery,
@@ -46,17 +47,29 @@ NEVER_SECONDS: Final = 3600.0
 
 
 class SlowDrive(MemoryDrive):
-    """A MemoryDrive that counts its list calls and may hang on them."""
+    """A MemoryDrive that counts its list calls, may hang on them, and lists the record of one key damaged."""
 
     list_calls = 0
     key_reads = 0
     delay_seconds = 0.0
+    damaged: bytes | None = None
 
     async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
         self.list_calls += 1
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
-        return await super().list_page(query, deadline=deadline)
+        page = await super().list_page(query, deadline=deadline)
+        if self.damaged is None:
+            return page
+        return msgspec.structs.replace(page, items=tuple(map(self._damage, page.items)))
+
+    def _damage(self, item: ListItem) -> ListItem:
+        if item.key != self.damaged or item.entry is None:
+            return item
+        encoded = item.entry.encoded
+        return msgspec.structs.replace(
+            item, entry=msgspec.structs.replace(item.entry, encoded=encoded[:-1] + bytes((encoded[-1] ^ 1,)))
+        )
 
     async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Any:
         self.key_reads += 1
@@ -352,6 +365,15 @@ async def test_a_healthy_listing_asks_a_read_quorum_and_no_key() -> None:
     assert page.last_key == b"009"
     assert sorted(drive.list_calls for drive in store.drives()) == [0, 0, 0, 0, 1, 1, 1, 1]
     assert not any(drive.key_reads for drive in store.drives())
+
+
+async def test_a_record_that_all_asked_drives_show_damaged_alike_is_read_anew() -> None:
+    store = Store(CodeParams(2, 2))
+    records = [await store.put_settled(b"%03d" % number) for number in range(3)]
+    for drive in store.drives():
+        drive.damaged = records[1].key
+    page = await list_latest(store.sets, store.resolver, query_of(), deadline=store.deadline)
+    assert list(page.records.values()) == records
 
 
 async def test_a_limit_of_nothing_gives_nothing() -> None:

@@ -120,18 +120,18 @@ def digest_of(encoded: bytes) -> bytes:
 
 def decode_record(encoded: bytes) -> Record:
     """Check and decode. Raises RecordError for other magic, a newer format, a wrong digest or a wrong shape."""
-    if not encoded.startswith(_FORMAT) or len(encoded) < _HEADER_BYTES:
-        raise _foreign(encoded)
     packed = encoded[_HEADER_BYTES:]
-    if blake2b(packed, digest_size=DIGEST_BYTES).digest() != encoded[_DIGEST]:
-        raise RecordError("the record's digest does not match its bytes")
+    if encoded[:_HEADER_BYTES] != _FORMAT + blake2b(packed, digest_size=DIGEST_BYTES).digest():
+        raise _wrong(encoded)
     try:
         return _decoder.decode(packed)
     except msgspec.DecodeError as problem:
         raise RecordError(f"the record's fields can not be read: {problem}") from problem
 
 
-def _foreign(encoded: bytes) -> RecordError:
+def _wrong(encoded: bytes) -> RecordError:
     if not encoded.startswith(MAGIC) or len(encoded) < _HEADER_BYTES:
         return RecordError("not an object record: the magic is missing")
+    if encoded.startswith(_FORMAT):
+        return RecordError("the record's digest does not match its bytes")
     return RecordError(f"record format {encoded[len(MAGIC)]} is not known here (this version reads {FORMAT_VERSION})")

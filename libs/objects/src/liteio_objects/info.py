@@ -1,32 +1,44 @@
 """Records as the object layer's callers see them."""
 
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
 from liteio_contracts.object_layer import BucketInfo, ObjectInfo, PartInfo, UploadInfo
 from liteio_formats.bodies import UploadBody
 from liteio_formats.keys import part_number_of
 from liteio_formats.record import Kind, PartEntry, Record
 
+_DELETE_MARKER: Final = Kind.DELETE_MARKER  # An attribute of an enum costs as much as a call.
+
 
 def object_info(info: BucketInfo, record: Record, *, is_latest: bool) -> ObjectInfo:
-    return ObjectInfo(
-        bucket=info.name,
-        key=record.key.decode(),
-        version_id=record.version_id,
-        is_latest=is_latest,
-        is_delete_marker=record.kind is Kind.DELETE_MARKER,
-        modified_ns=record.modified_ns,
-        size_bytes=record.size_bytes,
-        etag=record.etag,
-        metadata=record.metadata,
-        tags=record.tags,
-        checksum=record.checksum,
-        parts=tuple(_part_info(part) for part in record.parts) if is_multipart(record) else (),
-        is_versioned=bool(info.versioning),
-    )
+    [shown] = latest_infos(info, (record,))
+    return shown if is_latest else msgspec.structs.replace(shown, is_latest=False)
 
 
-def is_multipart(record: Record) -> bool:
-    """Whether the object was completed from an upload: S3 marks that in the ETag."""
-    return "-" in record.etag
+def latest_infos(info: BucketInfo, records: Iterable[Record]) -> list[ObjectInfo]:
+    """Of records that are the latest of their keys. By position: names take a third more, a thousand times a page."""
+    bucket, is_versioned = info.name, bool(info.versioning)
+    return [
+        ObjectInfo(
+            bucket,
+            record.key.decode(),
+            record.version_id,
+            True,
+            record.kind is _DELETE_MARKER,
+            record.modified_ns,
+            record.size_bytes,
+            record.etag,
+            record.metadata,
+            record.tags,
+            record.checksum,
+            tuple(map(_part_info, record.parts)) if "-" in record.etag else (),  # S3 marks uploads in the ETag.
+            is_versioned,
+        )
+        for record in records
+    ]
 
 
 def _part_info(part: PartEntry) -> PartInfo:

@@ -24,6 +24,7 @@ from liteio_objects.set_listing import RESOLVES_MAX, KeyResolver, ListContext, S
 __all__ = ["KeyResolver", "LatestPage", "VersionRow", "VersionsPage", "list_latest", "list_versions"]
 
 _KEY: Final = attrgetter("key")
+_VALUE: Final = Kind.VALUE  # An attribute of an enum costs as much as a call.
 _PLACE: Final = itemgetter(0)
 _SPARE: Final = 16  # keys spread over sets unevenly: so many more than its share are asked of each
 
@@ -69,6 +70,8 @@ async def list_latest(
     Raises ReadQuorumLost when a set has fewer than N-W+1 authoritative drives that answer, or a key can not be decided.
     """
     listing = _LatestListing(sets, resolver, msgspec.structs.replace(query, mode=ListMode.LATEST), deadline)
+    if (sure := await listing.sure_page()) is not None:
+        return sure
     found, is_truncated = await listing.page()
     records = {item.key: item.record for item in found if item.record is not None}
     return LatestPage(records, _prefixes(found), is_truncated, found[-1].key if found else b"")
@@ -188,6 +191,29 @@ def _decoded(candidate: Candidate) -> Record | None:
 
 
 class _LatestListing(_Listing):
+    async def sure_page(self) -> LatestPage | None:
+        """The page of a single set whose drives leave no doubt: nothing is weighed, and records are all it costs. None
+        when `page` must tell."""
+        limit = self.query.limit
+        if len(self._sets) > 1 or not limit:
+            return None
+        shown = await self._sets[0].peek(limit + 1)
+        if shown is None or (shown.is_truncated and len(shown.items) <= limit):
+            return None
+        items, prefixes = shown.items[:limit], []
+        records: dict[bytes, Record] = {}
+        try:
+            for item in items:
+                if item.is_prefix:
+                    prefixes.append(item.key)
+                elif item.entry is None or (record := decode_record(item.entry.encoded)).kind is not _VALUE:
+                    return None
+                else:
+                    records[item.key] = record
+        except RecordError:  # One of the drives may have a better one.
+            return None
+        return LatestPage(records, tuple(prefixes), len(shown.items) > limit, items[-1].key if items else b"")
+
     async def decide(self, met: Sequence[_Met]) -> list[_Item]:
         records = {candidate.key: _decoded(candidate) for _, _, candidate in met if not candidate.is_prefix}
         unsure = [key for key, record in records.items() if record is None]

@@ -7,7 +7,7 @@ from liteio_contracts.storage import KeyName, ListMode, ListQuery
 from liteio_formats.record import Space
 from liteio_objects.buckets import BucketStore
 from liteio_objects.engine import Engine
-from liteio_objects.info import object_info
+from liteio_objects.info import latest_infos, object_info
 from liteio_objects.listing import list_latest, list_versions
 from liteio_objects.upload_listing import is_common_prefix
 
@@ -33,7 +33,7 @@ class ObjectListing:
         )
         page = await list_latest(self._engine.store_map.sets, self._engine.resolver, query, deadline=deadline)
         return ObjectPage(
-            objects=tuple(object_info(info, record, is_latest=True) for record in page.records.values()),
+            objects=latest_infos(info, page.records.values()),
             prefixes=tuple(prefix.decode() for prefix in page.prefixes),
             is_truncated=page.is_truncated,
             next_after=page.last_key.decode() if page.is_truncated else "",

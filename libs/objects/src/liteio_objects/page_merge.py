@@ -101,9 +101,9 @@ def merge_pages(pages: Mapping[int, ListPage], mode: ListMode, write_quorum: int
     Sure is what all of them show alike, unambiguously, and which one says is settled or W of them hold: a newer
     committed record would be on one of them. Nothing behind the smallest end of a truncated page is considered.
     """
-    alike = _alike(list(pages.values()), mode)
-    if alike is not None:
-        return alike
+    sure = sure_page(list(pages.values()))
+    if sure is not None:
+        return MergedPage(_candidates_of(sure, mode), sure.items[-1] if sure.is_truncated else None, {})
     ends = [page.items[-1] for page in pages.values() if page.is_truncated]
     last = min(ends, key=lambda item: position_of(item, mode), default=None)
     bound = None if last is None else position_of(last, mode)
@@ -128,18 +128,25 @@ def merge_pages(pages: Mapping[int, ListPage], mode: ListMode, write_quorum: int
     return MergedPage([found for found in candidates if found is not None], last, veiled)
 
 
-def _alike(pages: Sequence[ListPage], mode: ListMode) -> MergedPage | None:
-    """The merged page when all pages are the same, to the byte, and nothing on them is unsettled: nearly always."""
-    items, is_truncated = pages[0].items, pages[0].is_truncated
-    if any(page.items != items or page.is_truncated != is_truncated for page in pages[1:]):
-        return None
-    candidates: list[Candidate] = []
-    for item in items:
-        entry = item.entry
-        if entry is None or not entry.is_settled or item.is_ambiguous:
+def sure_page(pages: Sequence[ListPage]) -> ListPage | None:
+    """The page that all of these are, when they are the same, to the byte, and nothing on them is unsettled: nearly
+    always. All its items have entries then."""
+    first = pages[0]
+    for page in pages[1:]:
+        if page.items != first.items or page.is_truncated != first.is_truncated:
             return None
-        candidates.append(Candidate(position_of(item, mode), item.is_prefix, entry.version_id, entry))
-    return MergedPage(candidates, items[-1] if is_truncated else None, {})
+    for item in first.items:
+        if item.entry is None or not item.entry.is_settled or item.is_ambiguous:
+            return None
+    return first
+
+
+def _candidates_of(page: ListPage, mode: ListMode) -> list[Candidate]:
+    return [
+        Candidate(position_of(item, mode), item.is_prefix, item.entry.version_id, item.entry)
+        for item in page.items
+        if item.entry is not None
+    ]
 
 
 def _candidate(

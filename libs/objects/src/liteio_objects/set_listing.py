@@ -28,6 +28,7 @@ from liteio_objects.page_merge import (
     position_of,
     row_position,
     start_of,
+    sure_page,
 )
 
 RESOLVES_MAX: Final = 16  # keys that one listing asks about at the same time
@@ -72,6 +73,7 @@ class SetListing:
         self.waiting: list[Candidate] = []
         self.covered: Position | None = None
         self._query: ListQuery | None = query
+        self._peeked: dict[int, ListPage] | None = None
         self._context = context
         self._order = _rotated(drive_set, query)
 
@@ -84,6 +86,14 @@ class SetListing:
         """Up to `last`, the waiting candidates were taken."""
         del self.waiting[: bisect_right(self.waiting, last, key=POSITION)]
 
+    async def peek(self, limit: int) -> ListPage | None:
+        """The first page, of at most `limit` items, when the drives leave no doubt about it. `read_on` with the same
+        limit begins with it, whether or not. Raises ReadQuorumLost."""
+        if self._query is None:
+            return None
+        self._peeked = await self._ask(msgspec.structs.replace(self._query, limit=limit), set())
+        return sure_page(list(self._peeked.values()))
+
     async def read_on(self, limit: int) -> None:
         """Read the next page, of at most `limit` items a drive. Raises ReadQuorumLost."""
         if self._query is None:
@@ -91,7 +101,7 @@ class SetListing:
         query = msgspec.structs.replace(self._query, limit=limit)
         failed: set[int] = set()
         while True:
-            pages = await self._ask(query, failed)
+            pages, self._peeked = self._peeked or await self._ask(query, failed), None
             merged = merge_pages(pages, query.mode, self.drive_set.code.write_quorum)
             veiled = await self._read_veiled(query, pages, merged)
             if not errors(veiled):
