@@ -1,8 +1,10 @@
 """One request and its answer: what reaches the wire, in what order, and what must not."""
 
 import asyncio
+import gc
 import re
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,6 @@ class Wire(asyncio.Transport):
 
 def cycle_on(wire: Wire, *, expects_continue: bool = False) -> Cycle:
     return Cycle(
-        {"type": "http", "method": "GET"},
         wire,
         FlowControl(wire),
         b"server: liteio\r\n",
@@ -59,14 +60,14 @@ def answering(*bodies: bytes) -> App:
 
 async def test_a_small_answer_is_one_write() -> None:
     wire = Wire()
-    await cycle_on(wire).run(answering(b"abc"))
+    await cycle_on(wire).run(answering(b"abc"), {})
     assert wire.writes == [b"HTTP/1.1 200 OK\r\nserver: liteio\r\ncontent-length: 3\r\n\r\nabc"]
     assert not wire.is_closed
 
 
 async def test_what_follows_is_written_as_it_comes() -> None:
     wire, large = Wire(), b"a" * (JOINED_BYTES_MAX + 1)
-    await cycle_on(wire).run(answering(large, b"b", b"c"))
+    await cycle_on(wire).run(answering(large, b"b", b"c"), {})
     assert b"".join(wire.writes).endswith(b"\r\n\r\n" + large + b"bc")
 
 
@@ -77,7 +78,7 @@ async def test_an_application_that_fails_breaks_the_connection() -> None:
         raise ZeroDivisionError
 
     wire = Wire()
-    await cycle_on(wire).run(app)
+    await cycle_on(wire).run(app, {})
     assert (wire.is_closed, wire.writes[-1][-5:]) == (True, b"\r\n\r\na")
 
 
@@ -86,7 +87,7 @@ async def test_an_application_that_fails_at_once_is_a_500() -> None:
         raise ZeroDivisionError
 
     wire = Wire()
-    await cycle_on(wire).run(app)
+    await cycle_on(wire).run(app, {})
     assert wire.writes[0].startswith(b"HTTP/1.1 500 ")
     assert wire.is_closed
 
@@ -144,6 +145,24 @@ def test_requests_sent_at_once_are_answered_in_order(tmp_path: Path) -> None:
         received = b"".join(iter(lambda: stream.recv(65536), b""))
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 7
     assert re.findall(b"body .", received) == [b"body 0", b"body 1", b"body 2"]
+
+
+async def test_a_request_leaves_nothing_to_the_cycle_collector() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["receive"] = receive
+        await answering(b"abc")(scope, receive, send)
+
+    cycle = cycle_on(Wire())
+    scope: Scope = {"extensions": {"has_message": cycle.has_message}}
+    await cycle.run(app, scope)
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(cycle)
+        del cycle, scope
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_connection_without_requests_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ class GatewayConnection(HttpToolsProtocol):
         self._headers_since: float | None = None
         self._header_bytes = 0
         self._idle_since: float | None = None
-        self._waiting: deque[Cycle] = deque()
+        self._waiting: deque[tuple[Cycle, Scope]] = deque()
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
         self._progress = _Progress(taken_bytes=0, is_all_taken=True)
@@ -86,7 +86,6 @@ class GatewayConnection(HttpToolsProtocol):
         self._complete_scope(scope)
         before = self.cycle
         self.cycle = Cycle(
-            scope,
             self.transport,
             self.flow,
             self._current_default_lines(),
@@ -97,10 +96,10 @@ class GatewayConnection(HttpToolsProtocol):
         )
         scope["extensions"] = {HAS_MESSAGE: self.cycle.has_message}
         if before is None or before.response_complete:
-            self._start(self.cycle)
+            self._start(self.cycle, scope)
         else:  # A client that sends its next request before it has the answer: one at a time, in order.
             self.flow.pause_reading()
-            self._waiting.append(self.cycle)
+            self._waiting.append((self.cycle, scope))
 
     def on_body(self, body: bytes) -> None:
         if not self.cycle.response_complete:
@@ -116,7 +115,7 @@ class GatewayConnection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._waiting:
-            self._start(self._waiting.popleft())
+            self._start(*self._waiting.popleft())
         else:
             self._idle_since = time.monotonic()
 
@@ -139,8 +138,8 @@ class GatewayConnection(HttpToolsProtocol):
             self._default_lines = header_lines(self._default_headers)
         return self._default_lines
 
-    def _start(self, cycle: Cycle) -> None:
-        cycle.task = self.loop.create_task(cycle.run(self.app))
+    def _start(self, cycle: Cycle, scope: Scope) -> None:
+        cycle.task = self.loop.create_task(cycle.run(self.app, scope))
         self.tasks.add(cycle.task)
 
     def _on_ended(self, cycle: Cycle) -> None:

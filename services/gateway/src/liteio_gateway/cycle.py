@@ -28,6 +28,7 @@ class Cycle:
     answer's end, `on_ended` when the application is done too. The connection calls the `take_` methods."""
 
     __slots__ = (
+        "__weakref__",
         "_default_lines",
         "_expects_continue",
         "_flow",
@@ -43,13 +44,11 @@ class Cycle:
         "more_body",
         "response_complete",
         "response_started",
-        "scope",
         "task",
     )
 
     def __init__(
         self,
-        scope: Scope,
         transport: asyncio.Transport,
         flow: FlowControl,
         default_lines: bytes,
@@ -59,7 +58,7 @@ class Cycle:
         on_answered: Callable[[], None],
         on_ended: Callable[["Cycle"], None],
     ) -> None:
-        self.scope, self._transport, self._flow, self._default_lines = scope, transport, flow, default_lines
+        self._transport, self._flow, self._default_lines = transport, flow, default_lines
         self._expects_continue, self.keep_alive = expects_continue, keep_alive
         self._on_answered, self._on_ended = on_answered, on_ended
         self._pieces: list[bytes] = []
@@ -85,10 +84,14 @@ class Cycle:
         """Whether `receive` would answer at once."""
         return self.message_event.is_set()
 
-    async def run(self, app: App) -> None:
-        """Let `app` answer; whatever becomes of it, the client gets a whole answer or a broken connection."""
+    async def run(self, app: App, scope: Scope) -> None:
+        """Let `app` answer; whatever becomes of it, the client gets a whole answer or a broken connection.
+
+        The scope is not kept: it holds `receive` by way of what the application puts there, and the two would only be
+        found by the cycle collector.
+        """
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except BaseException as error:
             log.error("Exception in ASGI application\n", exc_info=error)
             await self._give_up()
