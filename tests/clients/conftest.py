@@ -16,7 +16,7 @@ import pytest  # the path comes first
 from tests.clients.harness import Store, make_tree
 from tests.clients.report import Uses, write_table
 from tests.support.paths import IS_PROOF
-from tests.support.server import running_server
+from tests.support.server import SECRET_KEY, Server, running_server
 
 EVERY_CHANGE: Final = frozenset({"boto3", "aws", "rclone", "raw"})
 _ALL: Final = frozenset(path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py"))
@@ -31,6 +31,15 @@ collect_ignore = [f"test_{name}.py" for name in _ALL - _CHOSEN]
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with running_server(is_https=request.param == "https") as server:
         yield Store(server, request.param)
+        assert_log_tells_no_secret(server)
+
+
+def assert_log_tells_no_secret(server: Server) -> None:
+    """After all that clients of every kind have sent: no secret, no signature and no query of a presigned URL."""
+    log = server.log_path.read_text(encoding="utf-8", errors="replace")
+    assert '"event":"request"' in log, "the requests were not logged"
+    for telling in (SECRET_KEY, "Signature=", "signature=", "AWS4-HMAC", "X-Amz-", "Authorization", "c2VjcmV0"):
+        assert telling not in log, next(line for line in log.splitlines() if telling in line)[:300]
 
 
 @pytest.fixture(scope="session")
