@@ -17,8 +17,7 @@ _SECONDS: Final = tuple(f"{second:02d}.000Z" for second in range(60))
 
 def iso_timestamp(time_ns: int) -> str:
     """`2006-01-02T15:04:05.000Z`: whole seconds, as S3 writes them, so that LIST and Last-Modified agree."""
-    days, seconds = divmod(time_ns // _NANOSECONDS, _DAY_SECONDS)
-    return _date(days) + _MINUTES[seconds // 60] + _SECONDS[seconds % 60]
+    return _iso_second(time_ns // _NANOSECONDS)
 
 
 def http_date(time_ns: int) -> str:
@@ -35,6 +34,13 @@ def parse_http_date(text: str) -> int | None:
         return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+@lru_cache(maxsize=8192)
+def _iso_second(time_seconds: int) -> str:
+    """What is written by the thousand, such as the objects of a page, shares seconds."""
+    days, seconds = divmod(time_seconds, _DAY_SECONDS)
+    return _date(days) + _MINUTES[seconds // 60] + _SECONDS[seconds % 60]
 
 
 @lru_cache(maxsize=1024)

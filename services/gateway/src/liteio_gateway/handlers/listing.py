@@ -2,12 +2,12 @@
 
 from liteio_contracts.object_layer import ListObjects, ListVersions, ObjectInfo, ObjectPage
 from liteio_gateway.context import Context
-from liteio_gateway.handlers.object_facts import storage_class_of
 from liteio_gateway.replies import Reply, xml_reply
 from liteio_gateway.requests import S3Request
 from liteio_s3 import list_responses as rendered
 from liteio_s3.checksums import ChecksumAlgorithm, ChecksumType
 from liteio_s3.list_parameters import parse_list_objects, parse_list_objects_v2, parse_list_versions
+from liteio_s3.object_headers import STANDARD, STORAGE_CLASS_HEADER
 from liteio_s3.response_parts import Owner
 
 _EMPTY = ObjectPage((), (), False)
@@ -73,7 +73,7 @@ def _shown_object(info: ObjectInfo, owner: Owner | None) -> rendered.ListedObjec
         info.modified_ns,
         info.etag,
         info.size_bytes,
-        storage_class_of(info),
+        info.metadata.get(STORAGE_CLASS_HEADER, STANDARD),
         owner,
         algorithm,
         checksum_type,
