@@ -1,5 +1,6 @@
 """Who may do what: every operation against every kind of caller, and nothing of the store touched on a denial."""
 
+import re
 from collections.abc import Container
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 from services.gateway.tests.memory_layer import MemoryLayer
 from services.gateway.tests.raw_client import ACCESS_KEY, SECRET_KEY, RawClient, make_client, md5_header
+from services.gateway.tests.test_bad_bodies import framed
 
 from liteio_base.clock import SystemClock
 from liteio_gateway.access import Authorizer, Question
@@ -252,6 +254,34 @@ async def test_clock_skew(seconds: int, status: int) -> None:
     assert answer.status == status
     if status == 403:
         assert answer.code == "RequestTimeTooSkewed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(-599, 200), (-601, 403), (899, 200), (901, 403)], ids=["young", "old", "ahead", "too far"]
+)
+async def test_a_presigned_url_has_two_edges(seconds: int, status: int) -> None:
+    client = make_client(MemoryLayer(), clock=SystemClock())
+    client.layer.clock = Shifted(seconds)
+    answer = await client.send("GET", "/", query=client.presign("GET", "/", seconds=600), is_signed=False)
+    assert (answer.status, answer.code if status == 403 else "") == (status, "AccessDenied" if status == 403 else "")
+
+
+async def test_every_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, client: RawClient) -> None:
+    """What takes any two values for equal lets every wrong signature in: there is no other comparison."""
+    await client.send("PUT", "/bucket")
+    put = next(operation for operation in OPERATIONS if operation.name == "PutObject")
+    kinds = ("wrong-secret", "presigned-wrong-secret", "presigned-v2-wrong-secret")
+    stream = framed(client, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
+    wrong = [
+        re.sub(pattern, pattern.removesuffix(b"[0-9a-f]{64}") + b"0" * 64, stream.frames, count=1)
+        for pattern in (b"chunk-signature=[0-9a-f]{64}", b"x-amz-trailer-signature:[0-9a-f]{64}")
+    ]
+    for let_in in (False, True):
+        if let_in:
+            monkeypatch.setattr("hmac.compare_digest", lambda one, other: True)
+        answers = [await attempt(RawClient(client.app, client.layer), kind, put) for kind in kinds]
+        answers += [await stream.put(client, frames) for frames in wrong]
+        assert [answer.status for answer in answers] == [200 if let_in else 403] * 5
 
 
 async def test_unsigned_headers_that_act_are_refused(client: RawClient) -> None:

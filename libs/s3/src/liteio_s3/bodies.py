@@ -74,6 +74,8 @@ def parse_create_bucket(body: bytes) -> NewBucket:
     if "Location" in parts or "Bucket" in parts:
         raise S3Failure(NOT_IMPLEMENTED, "Directory buckets are not implemented")
     constraint = parts.get("LocationConstraint")
+    if constraint is not None and len(constraint):
+        raise S3Failure(MALFORMED_XML)
     tags = _tags(parts["Tags"]) if "Tags" in parts else ()
     check_bucket_tags(tags)
     return NewBucket("" if constraint is None else (constraint.text or "").strip(), tags)
