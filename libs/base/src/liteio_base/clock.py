@@ -3,11 +3,11 @@
 import asyncio
 import os
 import random
-import threading
 import time
 from typing import Final, Protocol
 
 _STOCK_BYTES: Final = 4096
+_PIECE_BYTES: Final = 16  # as most ids need
 
 
 class Clock(Protocol):
@@ -48,21 +48,21 @@ class SystemRandomness:
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._stock = b""
-        self._used = 0
-        self._process = 0
+        self._stock: list[bytes] = []  # Taken from and added to in one step each, so that threads need no lock.
+        self._process = os.getpid()
 
     def token_bytes(self, count: int) -> bytes:
-        if count > _STOCK_BYTES:
+        if count > _PIECE_BYTES:
             return os.urandom(count)
-        with self._guard:
-            start, end = self._used, self._used + count
-            if end > len(self._stock) or self._process != os.getpid():
-                self._stock, self._process = os.urandom(_STOCK_BYTES), os.getpid()
-                start, end = 0, count
-            self._used = end
-            return self._stock[start:end]
+        if self._process != os.getpid():
+            self._stock, self._process = [], os.getpid()
+        try:
+            return self._stock.pop()[:count]
+        except IndexError:
+            fresh = os.urandom(_STOCK_BYTES)
+            first, *others = (fresh[at : at + _PIECE_BYTES] for at in range(0, _STOCK_BYTES, _PIECE_BYTES))
+            self._stock.extend(others)
+            return first[:count]
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)
