@@ -1,13 +1,15 @@
 """`Deadline`: the latest moment at which an answer is still of use. Every call that leaves the process takes one."""
 
-from dataclasses import dataclass
+import msgspec
 
 from liteio_base.clock import Clock
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """A moment on the monotonic clock of one process. Between processes the seconds left travel, never the moment."""
+class Deadline(msgspec.Struct, frozen=True, gc=False):
+    """A moment on the monotonic clock of one process. Between processes the seconds left travel, never the moment.
+
+    A struct, since every request makes several: a third of what a frozen dataclass costs.
+    """
 
     at: float
     clock: Clock
@@ -27,4 +29,5 @@ class Deadline:
 
     def sooner(self, seconds: float) -> "Deadline":
         """This deadline, or `seconds` from now, whichever comes first."""
-        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock)
+        at = self.clock.monotonic() + seconds
+        return Deadline(at, self.clock) if at < self.at else self

@@ -125,12 +125,13 @@ class StoredObject:
         self._shards: ObjectShards | None = None
         self.info: ObjectInfo = object_info(bucket, record, is_latest=request.version_id is None)
 
-    async def read(self, span: ByteSpan) -> AsyncIterator[bytes]:
-        """The shards are opened before the first bytes are given, and stay open; replaced data goes seconds later."""
+    def read(self, span: ByteSpan) -> AsyncIterator[bytes]:
         if self._whole is not None:
-            if span.length:
-                yield self._whole[span.start : span.end]
-            return
+            return _Once(self._whole[span.start : span.end])
+        return self._read_shards(span)
+
+    async def _read_shards(self, span: ByteSpan) -> AsyncIterator[bytes]:
+        """The shards are opened before the first bytes are given, and stay open; replaced data goes seconds later."""
         if not span.length:
             return
         self._shards = shards = await self._opened(span)
@@ -169,6 +170,24 @@ class StoredObject:
         except ReadQuorumLost:
             return False
         return found.record is not None and found.record.time == self._record.time
+
+
+class _Once:
+    """One chunk, or none when it is empty. A generator costs more: the loop keeps book of those that are open."""
+
+    __slots__ = ("_chunk",)
+
+    def __init__(self, chunk: bytes) -> None:
+        self._chunk = chunk
+
+    def __aiter__(self) -> "_Once":
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk, self._chunk = self._chunk, b""
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
 
 def shown(request: ReadObject, found: Found) -> Record:

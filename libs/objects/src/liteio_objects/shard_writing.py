@@ -5,8 +5,9 @@ Nothing names the bytes yet when they are stored; the commit that follows does.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from liteio_base.ids import DataId
 from liteio_base.limits import BLOCK_BYTES, INLINE_SHARD_BYTES_MAX
@@ -21,8 +22,7 @@ from liteio_objects.shard_io import ShardIO
 from liteio_objects.shard_spread import ShardSpread, SpreadPlan
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBody:
+class StoredBody(msgspec.Struct, frozen=True):
     """What became of one body's bytes.
 
     inline: per shard index, for the drives' rows; None when the bytes are in shard files, or there are none.
@@ -57,8 +57,12 @@ async def store_body(
     Raises what `body` raises, WriteQuorumLost or StoreFull when fewer than W drives take their shards; all files are
     aborted then, and when the caller is cancelled. Drives are waited for, the client never counts against them.
     """
-    storing = _Storing(drive_set, order, PartAddress(data_id, part_number), may_be_inline, io)
+    address = PartAddress(data_id, part_number)
     with io.crowd:
+        if may_be_inline and body.size_bytes is not None and fits_inline(drive_set.code, body.size_bytes):
+            chunks = [chunk async for chunk in body]
+            return _stored_inline(drive_set.code, address, b"".join(chunks))
+        storing = _Storing(drive_set, order, address, may_be_inline, io)
         try:
             return await storing.store(body)
         except BaseException:
@@ -92,7 +96,7 @@ class _Storing:
             await self.give_up()
             return StoredBody(0)
         if self._spread is None and self._fits(self._size_bytes):
-            return self._stored_inline(b"".join(self._blocks))
+            return _stored_inline(self._drive_set.code, self._address, b"".join(self._blocks))
         return await self._finish()
 
     async def give_up(self) -> None:
@@ -147,9 +151,15 @@ class _Storing:
         failed = frozenset(self._order[index] for index in spread.failed)
         return StoredBody(self._size_bytes, None, self._part(), failed, spread.troubles)
 
-    def _stored_inline(self, content: bytes) -> StoredBody:
-        payloads = code_payloads(self._drive_set.code, self._address, content)
-        return StoredBody(self._size_bytes, payloads, self._part())
-
     def _part(self) -> PartEntry:
-        return PartEntry(self._address.part_number, self._size_bytes, self._address.data_id, etag="")
+        return _part_entry(self._address, self._size_bytes)
+
+
+def _stored_inline(code: CodeParams, address: PartAddress, content: bytes) -> StoredBody:
+    if not content:
+        return StoredBody(0)
+    return StoredBody(len(content), code_payloads(code, address, content), _part_entry(address, len(content)))
+
+
+def _part_entry(address: PartAddress, size_bytes: int) -> PartEntry:
+    return PartEntry(address.part_number, size_bytes, address.data_id, etag="")
