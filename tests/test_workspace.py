@@ -84,6 +84,18 @@ def test_the_lock_pins_all_that_is_named_with_hashes() -> None:
     assert all(re.match(r"[a-z0-9._-]+==\S+", entry) and "--hash=sha256:" in entry for entry in entries.values())
 
 
+def test_the_lock_stays_above_versions_with_known_holes() -> None:
+    """BadHost (CVE-2026-48710), quadratic Range (CVE-2025-62727), bad chunk ends (CVE-2025-43859), CRLF in HTTP/2
+    headers (CVE-2025-57804). Forms have a parser of their own when they come: python-multipart's holes were many."""
+    entries = pinned()
+    assert "python-multipart" not in entries
+    for name, floor in {"starlette": (1, 0, 1), "h11": (0, 16), "h2": (4, 3)}.items():
+        if name in entries:
+            found = re.match(r"[^=]+==([0-9.]+)", entries[name])
+            assert found is not None
+            assert tuple(map(int, found.group(1).split("."))) >= floor, name
+
+
 def test_the_lock_holds_no_address() -> None:
     text = (REQUIREMENTS / "lock.txt").read_text(encoding="utf-8")
     assert not re.search(r"https?:|index-url|find-links| @ ", text)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import socket
 import ssl
 import struct
@@ -177,6 +178,20 @@ def assert_within_drives(store: Store) -> None:
     for drive in store.server.drives:
         for path in (drive / "data").rglob("*"):
             assert re.fullmatch(r"[0-9a-f]{2}|[0-9a-f]{32}[0-9a-f._-]*", path.name), path
+
+
+def test_what_lies_on_a_drive_is_no_object(s3: S3Client, bucket: str, store: Store) -> None:
+    """Only the index says what there is: folders and files without a row are never listed or read."""
+    for drive in store.server.drives:
+        for folder in (drive / bucket / "ghost", drive / "data" / "00" / "ghost"):
+            folder.mkdir(parents=True)
+            (folder / "xl.meta").write_bytes(b"not ours")
+    assert s3.list_keys(bucket) == {"kept": (9, s3.head(bucket, "kept").headers["etag"])}
+    assert s3.send("GET", f"/{bucket}", query="delimiter=%2F").texts("Prefix") == [""]
+    assert s3.get(bucket, "ghost").status == s3.get(bucket, "ghost/xl.meta").status == 404
+    for drive in store.server.drives:
+        for folder in (drive / bucket, drive / "data" / "00" / "ghost"):
+            shutil.rmtree(folder)
 
 
 def test_clients_that_break_off_anywhere_leave_nothing(s3: S3Client, bucket: str, store: Store) -> None:

@@ -17,9 +17,9 @@ from liteio_gateway.asgi import Receive, Scope, Send
 from liteio_gateway.context import Context
 from liteio_gateway.dispatch import Dispatch
 from liteio_gateway.guard import Guard
-from liteio_gateway.limits import DRAIN_SECONDS
 from liteio_gateway.requests import Caller, request_of
 
+CPU_SECONDS_MAX = 0.05
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
 QUERY_NAMES = [
     "acl", "attributes", "continuation-token", "delete", "delimiter", "encoding-type", "key-marker", "list-type",
@@ -93,9 +93,9 @@ def test_no_request_breaks_the_gateway(
         text = "&".join(f"{name}={value}" for name, value in query).encode("utf-8", "replace")
         raw = [(b"host", b"localhost")]
         raw += [(name.encode(), value.encode("latin-1")) for name, value in given_headers]
-        started = time.process_time()
+        started = time.thread_time()
         answer = await open_client(layer).speak(method, path, text, raw, [body])
-        assert time.process_time() - started < 0.25 + DRAIN_SECONDS
+        assert time.thread_time() - started < CPU_SECONDS_MAX
         return answer
 
     answer = asyncio.run(attempt())
