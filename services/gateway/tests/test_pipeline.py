@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -60,6 +61,15 @@ async def test_whatever_fails_there_is_an_answer() -> None:
     answer = await speak(app)
     assert (answer.status, answer.code) == (500, "InternalError")
     assert (await speak(app, "HEAD")).body == b""
+
+
+async def test_every_request_has_an_id_of_its_own() -> None:
+    guard = Guard(answering(b"0", b""), clock=SystemClock(), randomness=SystemRandomness(), host_id="host")
+    client = RawClient(guard, MemoryLayer())
+    answers = [await client.speak("GET", b"/", b"", [(b"host", b"h")]) for _ in range(200)]
+    ids = {answer.headers["x-amz-request-id"] for answer in answers}
+    assert len(ids) == 200
+    assert all(re.fullmatch("[0-9A-F]{16}", each) for each in ids)
 
 
 async def test_log_lines_are_gathered_and_written() -> None:
