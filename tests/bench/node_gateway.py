@@ -52,7 +52,7 @@ def start(folder: Path, port: int) -> None:
     layout = Layout(1, _CODE.width, _CODE.m)
     deployment_id, _ = settle_formats(paths, layout, randomness=SystemRandomness(), files=RealFiles())
     node_port = free_port()
-    node = [sys.executable, "-m", "liteio_storage_node", "--port", str(node_port)]
+    node = [sys.executable, "-m", "liteio_storage_node", "--port", str(node_port), "--core", "0"]
     for path in paths:
         node += ["--drives", path]
     environment = {**os.environ, "LITEIO_CLUSTER_SECRET": _CLUSTER_SECRET}

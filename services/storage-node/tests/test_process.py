@@ -77,6 +77,20 @@ async def test_it_serves_its_drives_and_drains_at_sigterm(tmp_path: Path) -> Non
         assert await asyncio.wait_for(process.wait(), 15) == 0
 
 
+async def test_its_loop_stays_on_the_processor_that_it_is_given_and_its_file_threads_do_not(tmp_path: Path) -> None:
+    format_drive(tmp_path / "d0")
+    everywhere = os.sched_getaffinity(0)
+    core = max(everywhere)
+    async with (
+        running("--drives", str(tmp_path / "d0"), "--core", str(core)) as (process, port),
+        connection(port) as node,
+    ):
+        assert await node.drives(deadline=soon())
+        places = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{process.pid}/task")]
+        assert os.sched_getaffinity(process.pid) == {core}
+        assert everywhere in places
+
+
 async def test_mutual_tls_lets_in_only_who_shows_a_certificate(tmp_path: Path) -> None:
     authority = trustme.CA()
     served, shown = authority.issue_cert("localhost"), authority.issue_cert("gateway.example")

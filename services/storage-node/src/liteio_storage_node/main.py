@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_drives.remote.sealing import WeakSecret, cluster_key
+from liteio_runtime.affinity import hold_on_core
+from liteio_runtime.cycles import collect_cycles_less_often
 from liteio_storage_node.app import build_app
 from liteio_storage_node.local_drives import open_local_drives
 from liteio_storage_node.server import NodeServer, ServerTLS
@@ -50,6 +52,9 @@ async def serve(settings: StorageNodeSettings, secret: bytes) -> None:
     async with open_local_drives(settings.drives, clock, randomness) as drives:
         app = build_app(drives, secret, clock, randomness)
         server = NodeServer(app, settings.host, settings.port, tls=_tls_of(settings))
+        collect_cycles_less_often()
+        if settings.core is not None:
+            hold_on_core(settings.core)  # before granian's thread begins, which then stays there too
         await server.start()
         log.info("serving on %s port %s", settings.host, server.port)
         await told_to_stop.wait()
