@@ -48,8 +48,8 @@ class StorageNodeSettings(BaseSettings):
     client_ca_file: Path | None = None
     """Authorities in PEM. With it, clients must show a certificate by one of them (mutual TLS)."""
     core: int | None = Field(default=None, ge=0)
-    """The processor on which the loop, the network's thread and the index threads stay: they take turns, which costs less
-    there. A drive that is taken in later has all its threads there. None lets the kernel move them."""
+    """The processor on which the loop, the network's thread and the index threads stay: they take turns, which costs
+    less there. A drive that is taken in later has all its threads there. None lets the kernel move them."""
     drain_seconds: float = Field(default=30.0, gt=0)
     """How long requests in flight may take to finish after SIGTERM."""
 
