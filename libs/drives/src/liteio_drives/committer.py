@@ -23,6 +23,8 @@ from liteio_drives.index_rows import Register
 from liteio_drives.limits import CHECKPOINT_PAGES, PURGE_ROWS, WAL_RESTART_PAGES
 from liteio_formats.record import Space
 
+# A reader that stays, such as somebody's shell, keeps the log from starting over: writers wait for it now and then.
+_INSIST_AGAIN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
 
 
@@ -52,6 +54,7 @@ class Committer:
         self._lock: int | None = None
         self._index: DriveIndex | None = None
         self._look_at = 0.0
+        self._insist_at = 0.0
         self._has_purges = True  # there may be some from before: look once
 
     def handle(self, jobs: list[Job], answer: Answer) -> bool:
@@ -211,8 +214,11 @@ class Committer:
         pages, copied = index.wal_pages()
         if pages - copied < CHECKPOINT_PAGES and pages < WAL_RESTART_PAGES:
             return
+        now = self._clock.monotonic()
+        insists = pages >= WAL_RESTART_PAGES and now >= self._insist_at
         try:
-            index.checkpoint(insists=pages >= WAL_RESTART_PAGES)
+            if not index.checkpoint(insists=insists) and insists:
+                self._insist_at = now + _INSIST_AGAIN_SECONDS
         except Exception as problem:
             self._explain(problem)
             if self._health.is_full:

@@ -21,7 +21,7 @@ from liteio_drives.index_changes import Changes, Meta
 from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
 from liteio_drives.index_reads import KeyReads
-from liteio_drives.index_schema import CREATION_PRAGMAS, PRAGMAS, SCHEMA_VERSION, TABLES
+from liteio_drives.index_schema import BUSY_MS, CREATION_PRAGMAS, PRAGMAS, SCHEMA_VERSION, TABLES
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NamedFile
 
@@ -30,6 +30,7 @@ check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLi
 
 INDEX_NAME: Final = "index.db"
 _NEW: Final = ".new"
+_CHECKPOINT_BUSY_MS: Final = 200
 _META: Final = "SELECT drive_id, generation, authoritative FROM meta"
 _OPENING: Final = "SELECT drive_id, generation, authoritative, (SELECT ifnull(max(id), 0) FROM payloads) FROM meta"
 _OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
@@ -140,13 +141,19 @@ class DriveIndex:
         """Pages in the write-ahead log, and how many of them are in the database already."""
         return self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
-    def checkpoint(self, *, insists: bool) -> None:
-        """Copy the log into the database. `insists`: wait a little for readers, so that the log starts over."""
+    def checkpoint(self, *, insists: bool) -> bool:
+        """Copy the log into the database. `insists`: wait a little for readers, so that the log starts over. Returns
+        False when a reader is in the way: the next one gets further.
+        """
         mode = apsw.SQLITE_CHECKPOINT_RESTART if insists else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._db.set_busy_timeout(_CHECKPOINT_BUSY_MS)
         try:
             self._db.wal_checkpoint(mode=mode)
         except apsw.BusyError:
-            pass  # a reader is in the way: the next one gets further
+            return False
+        finally:
+            self._db.set_busy_timeout(BUSY_MS)
+        return True
 
     def give_back_space(self, pages: int) -> None:
         """Return up to `pages` free pages to the file system."""
@@ -158,7 +165,7 @@ class DriveIndex:
             raise DriveOffline("the index was written by another version", schema=found, known=SCHEMA_VERSION)
 
     def _read_meta(self) -> Meta:
-        return self._meta(*self._execute(_META).fetchone())
+        return self._meta(*self._execute(_META).fetchall()[0])
 
     def _meta(self, drive_id: str, generation: str, authoritative: int) -> Meta:
         return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())

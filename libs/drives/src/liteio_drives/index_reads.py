@@ -146,7 +146,7 @@ class KeyReads:
     def unsettled(self, older_than_ns: int, limit: int) -> Sequence[VersionRef]:
         rows = self._execute(
             "SELECT u.space, b.bucket_id, u.key, u.version, u.time"
-            " FROM unsettled u INDEXED BY unsettled_by_age JOIN buckets b ON b.number = u.bucket"
+            " FROM unsettled u CROSS JOIN buckets b ON b.number = u.bucket"
             " WHERE u.since_ns < ? ORDER BY u.since_ns LIMIT ?",
             (older_than_ns, limit),
         ).fetchall()

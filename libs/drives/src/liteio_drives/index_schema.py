@@ -20,8 +20,9 @@ class Standing(IntEnum):
     GONE = 3  # its record is tombstoned
 
 
+BUSY_MS: Final = 5000
 PRAGMAS: Final = (
-    "PRAGMA busy_timeout = 5000",  # first: the next one reads the file, which another process may be recovering
+    f"PRAGMA busy_timeout = {BUSY_MS}",  # first: the next one reads the file, which another process may be recovering
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 0",
@@ -107,8 +108,6 @@ CREATE TABLE unsettled(
     since_ns INTEGER NOT NULL,
     PRIMARY KEY (space, bucket, key, version, time)
 ) WITHOUT ROWID, STRICT;
-
-CREATE INDEX unsettled_by_age ON unsettled(since_ns);
 
 CREATE TABLE fences(
     space INTEGER NOT NULL,
