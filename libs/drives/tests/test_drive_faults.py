@@ -26,6 +26,7 @@ from liteio_drives.local_drive import LocalDrive
 from liteio_formats.record import PartEntry
 from liteio_testkit.contract_bench import Bench, K, M, block_hashes, data_of, shard_blocks
 from liteio_testkit.manual_clock import ManualClock
+from liteio_testkit.polling import until
 from liteio_testkit.storage_contract import DriveUnderTest
 
 from .drive_bench import SMALL, format_drive, open_drive
@@ -387,7 +388,7 @@ async def test_two_repairs_of_one_shard_do_not_mix(tmp_path: Path, bench: Bench)
     await writers[2].close(K, M, BIG_BYTES)
     await bench.stage(300_000)
     await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)
-    assert len(shard_paths(tmp_path / "d")) == 2
+    await until(lambda: len(shard_paths(tmp_path / "d")) == 2)  # what was given up goes when a thread is free
 
 
 async def test_a_commit_that_nobody_waits_for_any_more_is_not_begun(

@@ -234,5 +234,8 @@ def _independent(jobs: list[Job]) -> list[Register]:
         registers += job.topics
     if any(register.space is Space.BUCKET for register in registers):  # It decides about all keys of the bucket.
         return []
-    times = Counter(register[:3] for register in registers)
-    return [register for register in registers if times[register[:3]] == 1]
+    keys = [register[:3] for register in registers]
+    if len(set(keys)) == len(keys):
+        return registers
+    times = Counter(keys)
+    return [register for register, key in zip(registers, keys, strict=True) if times[key] == 1]

@@ -58,15 +58,21 @@ class BucketTable:
 
     def flush(self) -> None:
         """Before the transaction ends."""
-        sums: dict[int, Delta] = {}
-        for number, delta in self._pending:
-            sums[number] = Delta(*map(sum, zip(sums.get(number, Delta()), delta, strict=True)))
+        sums: dict[int, tuple[int, int, int, int]] = {}
+        for number, (objects, versions, delete_markers, size_bytes) in self._pending:
+            sum_of = sums.get(number, (0, 0, 0, 0))
+            sums[number] = (
+                sum_of[0] + objects,
+                sum_of[1] + versions,
+                sum_of[2] + delete_markers,
+                sum_of[3] + size_bytes,
+            )
         self._pending.clear()
-        for number, delta in sums.items():
+        for number, sum_of in sums.items():
             self._execute(
                 "UPDATE buckets SET objects = objects + ?, versions = versions + ?,"
                 " delete_markers = delete_markers + ?, size_bytes = size_bytes + ? WHERE number = ?",
-                (*delta, number),
+                (*sum_of, number),
             )
 
     def holds_objects(self, bucket_id: BucketId) -> bool:

@@ -50,6 +50,7 @@ class Meta(NamedTuple):
 class _Facts(NamedTuple):
     """What is held of a row's key and of its register before the row is added."""
 
+    at: KeyAt
     survey: Survey
     newest: list[Held]  # of the key, as in its Outlook
     register: list[Held]
@@ -76,8 +77,10 @@ class _Facts(NamedTuple):
 
     def find(self, row: RowView) -> Held | None:
         """The very record, if it is held as a row."""
-        same = (held for held in self.register if held.time == row.time and held.digest == row.digest)
-        return next(same, None)
+        for held in self.register:
+            if held.time == row.time and held.digest == row.digest:
+                return held
+        return None
 
     def has_tombstone(self, row: RowView) -> bool:
         return any(time == row.time and digest == row.digest for time, digest in self.tombstones)
@@ -104,7 +107,7 @@ class Changes:
         is_new = False
         for row in view.rows:
             facts = self._facts(row)
-            at = KeyAt(row.space, facts.survey.number, row.key)
+            at = facts.at
             if self._is_repeated(at, row, facts):
                 continue
             self._check_bucket(view, row, facts.survey)
@@ -223,7 +226,7 @@ class Changes:
         survey, newest = self.rows.outlook(Register(row.bucket_id, row.space, row.key, row.version))
         at = KeyAt(row.space, survey.number, row.key)
         tombstones = self.rows.tombstones_of(at, row.version) if survey.tombstone_time else []
-        return _Facts(survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
+        return _Facts(at, survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
     def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
         """Whether the very record is held. A payload that comes with it replaces the stored one: it is a repair."""
@@ -260,11 +263,10 @@ class Changes:
         is_fenced = facts.survey.has_fences and self.rows.has_fence(at, row.version, row.time)
         if is_fenced and not lifts_fences:
             raise Fenced("the drive has promised to refuse this version", time=row.time)
-        newest = facts.register_time
-        if row.scope is CasScope.KEY:
-            newest = max(newest, facts.head_time)
+        register_time = facts.register_time
+        newest = max(register_time, facts.head_time) if row.scope is CasScope.KEY else register_time
         # Two records of one version can not share a time, nor may a later one be added below: a register is read by it.
-        if newest > row.base or facts.register_time >= row.time:
+        if newest > row.base or register_time >= row.time:
             raise Superseded("the drive holds something newer", newest=newest)
         for file in row.files:
             self._require_file(file)
@@ -347,10 +349,12 @@ class Changes:
         if at.space != Space.OBJECT or not (gone or come or objects):
             return
         versions, size = 0, 0
-        for rows, sign in ((come, 1), (gone, -1)):
-            for row in rows:
-                if row.kind == Kind.VALUE:
-                    versions, size = versions + sign, size + sign * row.size_bytes
+        for row in come:
+            if row.kind == Kind.VALUE:
+                versions, size = versions + 1, size + row.size_bytes
+        for row in gone:
+            if row.kind == Kind.VALUE:
+                versions, size = versions - 1, size - row.size_bytes
         self.buckets.add(at.bucket, Delta(objects, versions, len(come) - len(gone) - versions, size))
 
     # Helpers.

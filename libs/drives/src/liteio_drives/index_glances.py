@@ -53,8 +53,9 @@ class KeyGlances:
         ]
         answers: list[KeyAnswer | None] = [None] * len(queries)
         newest: dict[int, tuple[Any, ...]] = {}
-        for place, generation, authoritative, tombstone_time, has_marks, *row in self._sql.select(_GLANCE, asked):
-            created, time, kind, version, encoded, payload_hash, payload = row
+        for row in self._sql.select(_GLANCE, asked):
+            place, generation, authoritative, tombstone_time, has_marks, created, time, kind = row[:8]
+            version, encoded, payload_hash, payload = row[8:]
             order = (created, version, time)
             if has_marks or (place in newest and order < newest[place]):
                 continue

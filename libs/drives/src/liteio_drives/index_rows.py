@@ -160,13 +160,13 @@ class RowTable:
 
     def _outlooks_of(self, registers: Sequence[Register]) -> list[Outlook]:
         outlooks = [_UNKNOWN] * len(registers)
-        for place, *row in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
+        for row in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
+            place, created = row[0], row[6]
             outlook = outlooks[place]
             if outlook is _UNKNOWN:
-                outlook = outlooks[place] = Outlook(Survey(*row[:5]), [])
-            created, *fields, version, digest = row[5:]
+                outlook = outlooks[place] = Outlook(Survey._make(row[1:6]), [])
             if created is not None:
-                outlook.newest.append(Held._make((created, version, *fields, digest)))
+                outlook.newest.append(Held._make((created, row[15], *row[7:15], row[16])))
         for outlook in outlooks:
             if len(outlook.newest) > 1:
                 outlook.newest.sort(key=lambda row: row.order, reverse=True)
@@ -178,6 +178,8 @@ class RowTable:
 
     def of_version(self, at: KeyAt, version: bytes, newest: list[Held]) -> list[Held]:
         """The register's rows, newest time first. `newest`: of the key's Outlook."""
+        if not newest:
+            return []
         if len(newest) < OUTLOOK_ROWS:
             rows = [row for row in newest if row.version == version]
         elif newest[0].version == NULL_BYTES and not newest[0].stray:

@@ -7,6 +7,7 @@ willing: with several drives in a process that costs more than most steps do. So
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol, cast
 
 import apsw
@@ -43,7 +44,7 @@ class Bulk:
         start = 0
         for size in _CHUNK_ROWS:
             while len(rows) - start >= size:
-                yield self._texts[size], [value for row in rows[start : start + size] for value in row]
+                yield self._texts[size], list(chain.from_iterable(rows[start : start + size]))
                 start += size
 
 
@@ -69,7 +70,11 @@ class Sql:
         return self._run(statement, bindings)
 
     def later(self, bulk: Bulk, row: Sequence[Any]) -> None:
-        self._waiting.setdefault(bulk, []).append(row)
+        rows = self._waiting.get(bulk)
+        if rows is None:
+            self._waiting[bulk] = [row]
+        else:
+            rows.append(row)
 
     def waiting(self) -> int:
         """How many rows are left to be written."""
