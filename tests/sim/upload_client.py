@@ -36,7 +36,7 @@ class Trial:
     ident: str = ""
     call: Call | None = None  # from the first Complete on
     is_completed: bool = False
-    is_complete_in_doubt: bool = False  # some Complete was answered 503, or not at all
+    completes_in_doubt: int = 0  # how many were answered 503, or not at all, or are under way
     may_be_aborted: bool = False
     is_aborted: bool = False
 
@@ -116,7 +116,8 @@ class UploadClient(ObjectClient):
             self._begin_completing(trial)
         bucket = trial.name.bucket
         named = [NamedPart(number, hashlib.md5(part).hexdigest()) for number, part in sorted(trial.parts.items())]
-        was_in_doubt, trial.is_complete_in_doubt = trial.is_complete_in_doubt, True
+        was_in_doubt = trial.completes_in_doubt > 0
+        trial.completes_in_doubt += 1
         request = CompleteUpload(trial.name, named, summarise, part_bytes_min=0)
         try:
             info = await self.ask(
@@ -127,8 +128,10 @@ class UploadClient(ObjectClient):
                 self._may_be_there_twice(trial)
             raise
         except UploadMissing as missing:
-            # A Complete that was not acknowledged may be rolled back with its object but not with the upload's end.
-            if not trial.may_be_aborted and (trial.is_completed or not was_in_doubt):
+            # A Complete that was not acknowledged may be rolled back with its object but not with the upload's end: any
+            # but this one, which has written nothing, begun before it or since. Of several not all are told this.
+            trial.completes_in_doubt -= 1
+            if not trial.may_be_aborted and (trial.is_completed or not trial.completes_in_doubt):
                 raise Violation(f"Complete of {trial.name} was told {missing!r} though nobody aborted it") from missing
             return
         except PartRejected as rejected:
@@ -139,7 +142,8 @@ class UploadClient(ObjectClient):
             raise self.must_stay(missing) from missing
         if info.etag != trial.ident or trial.is_aborted:
             raise Violation(f"Complete of {trial.name} ({trial}) was told {info.etag}")
-        trial.is_completed, trial.is_complete_in_doubt = True, was_in_doubt
+        trial.is_completed = True
+        trial.completes_in_doubt -= 1
         if self.modes[bucket] is Versioning.ENABLED:
             self._learn(info)
         if trial.call is not None:

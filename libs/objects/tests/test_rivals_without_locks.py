@@ -1,17 +1,22 @@
 """Rivals that no lock keeps apart: what one ends, another neither ends again nor brings back."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from liteio_base.deadline import Deadline
 from liteio_base.ids import NULL_VERSION
 from liteio_contracts.object_errors import (
     BucketMissing,
     BucketNotEmpty,
     ConditionalConflict,
     ObjectError,
+    ReadQuorumLost,
     UploadMissing,
+    WriteQuorumLost,
 )
 from liteio_contracts.object_layer import (
     BodyFacts,
@@ -24,11 +29,14 @@ from liteio_contracts.object_layer import (
     UploadInfo,
     UploadName,
 )
-from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, VersionRef
+from liteio_contracts.storage import CasScope, Commit, KeyAnswer, KeyName, KeyQuery, RowCommit, VersionRef
+from liteio_contracts.storage_errors import DriveTimeout
 from liteio_formats.keys import part_key
 from liteio_formats.record import Record, Space
 from liteio_objects.layer import Store
+from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import LyingLocks
+from liteio_testkit.polling import until
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import PlainBody, StoreBench
 
@@ -185,6 +193,83 @@ async def test_a_complete_that_lost_to_another_answers_as_that(bench: StoreBench
     await bench.settle()
     usage = await bench.store.usage("photos", deadline=bench.deadline)
     assert usage.versions == 1
+
+
+async def object_name(bench: StoreBench) -> KeyName:
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    return KeyName(Space.OBJECT, bucket.bucket_id, b"big")
+
+
+def takers_and_others(bench: StoreBench, name: KeyName) -> tuple[list[MemoryDrive], list[MemoryDrive]]:
+    """Two drives and two: a reader, who asks the first two in the key's order, meets one of each."""
+    drives = [bench.drives[slot] for slot in bench.store.engine.store_map.place(name.bucket_id, name.key).order]
+    return drives[1:3], [drives[0], drives[3]]
+
+
+def before_next_commit(drive: Any, happens: Callable[[], Awaitable[object]]) -> None:
+    """The drive's next commit waits for what happens, or fails as that does."""
+    commit = drive.commit
+
+    async def wait_and_commit(sent: Commit, *, deadline: Deadline) -> None:
+        drive.commit = commit
+        await happens()
+        await commit(sent, deadline=deadline)
+
+    drive.commit = wait_and_commit
+
+
+@contextmanager
+def silent_about_objects(drive: Any) -> Iterator[None]:
+    """The drive gives no answer about objects; what it holds it keeps."""
+    read_key = drive.read_key
+
+    async def answer(query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+        if query.name.space is Space.OBJECT:
+            raise DriveTimeout("silent")
+        result: KeyAnswer = await read_key(query, deadline=deadline)
+        return result
+
+    drive.read_key = answer
+    yield
+    drive.read_key = read_key
+
+
+async def test_a_complete_beside_one_under_way_does_not_say_that_the_upload_is_gone(bench: StoreBench) -> None:
+    """Simulation seed 9492. The first is on two of four drives with its object and its upload's end. The second brings
+    the end to W and sees one holder of the object: not acknowledged up to now, but it may yet be."""
+    other = rival_of(bench)
+    _, complete = await begin(bench)
+    big = await object_name(bench)
+    takers, others = takers_and_others(bench, big)
+    may_come = asyncio.Event()
+    for drive in others:
+        before_next_commit(drive, may_come.wait)
+    first = asyncio.ensure_future(bench.store.complete_upload(complete, deadline=bench.deadline))
+    await until(lambda: all(drive.held(big).records for drive in takers))
+    with silent_about_objects(takers[0]), pytest.raises(ReadQuorumLost):
+        await other.store.complete_upload(complete, deadline=other.deadline)
+    may_come.set()
+    assert (await first).etag == "whole-1"
+    assert (await other.store.complete_upload(complete, deadline=other.deadline)).etag == "whole-1"
+
+
+async def test_a_complete_after_one_in_doubt_does_not_say_that_the_upload_is_gone(bench: StoreBench) -> None:
+    """As above, but the first was answered 503: whoever sees both holders rolls its object forward."""
+    other = rival_of(bench)
+    _, complete = await begin(bench)
+    takers, others = takers_and_others(bench, await object_name(bench))
+
+    async def fail() -> None:
+        raise DriveTimeout("lost on the way")
+
+    for drive in others:
+        before_next_commit(drive, fail)
+    with pytest.raises(WriteQuorumLost):
+        await bench.store.complete_upload(complete, deadline=bench.deadline)
+    with silent_about_objects(takers[0]), pytest.raises(ReadQuorumLost):
+        await other.store.complete_upload(complete, deadline=other.deadline)
+    assert (await other.store.complete_upload(complete, deadline=other.deadline)).etag == "whole-1"
+    assert await other.get("big") == b"part"
 
 
 async def test_a_part_brought_back_after_the_upload_ended_goes_with_the_next_scan(bench: StoreBench) -> None:

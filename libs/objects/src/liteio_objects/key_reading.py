@@ -17,7 +17,7 @@ from liteio_contracts.storage_errors import StorageError
 from liteio_erasure.code import CodeParams
 from liteio_formats.record import Kind, Record, RecordError, decode_record
 from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, errors, values
-from liteio_objects.read_rule import Decision, Verdict, Weighed, count_authoritative, is_witnessed
+from liteio_objects.read_rule import Decision, Verdict, Weighed, candidates, count_authoritative, is_witnessed
 from liteio_objects.registers import HEDGE_SECONDS, Registers, quorum_lost, read_registers
 from liteio_objects.settling import Settler, payload_shards, undecided
 from liteio_objects.shard_reading import PayloadShard
@@ -98,6 +98,20 @@ class KeyReader:
             return Found(None, decided_time)
         payloads = payload_shards(registers, weighed.record, weighed.entry.digest) if wants_payload else {}
         return Found(weighed.record, decided_time, payloads)
+
+    async def check_gone(
+        self, drive_set: DriveSet, name: KeyName, version_id: VersionId, time: HybridTime, *, deadline: Deadline
+    ) -> None:
+        """Raises ReadQuorumLost while a record that K drives took may still be committed or rolled forward.
+
+        That a reader skips it says no more than that it was not acknowledged up to now. When W drives answer and none
+        holds it, fewer than K can: it was rolled back behind fences, or its holders were emptied.
+        """
+        deadline = deadline.sooner(READ_SECONDS)
+        registers = await self.registers(drive_set, name, (version_id,), wants_payload=False, deadline=deadline)
+        views = registers.views[version_id]
+        if len(views) < drive_set.code.write_quorum or any(entry.time == time for entry in candidates(views)):
+            raise undecided(drive_set, registers.decisions[version_id], list(registers.troubles))
 
     async def basis(
         self,

@@ -251,12 +251,16 @@ class Uploads:
         """What the first Complete answered. The object itself may have been replaced since.
 
         Raises UploadMissing when neither it nor anything newer is there: a Complete that was not acknowledged was
-        rolled back with its object, but not with the upload's end, and the client must not take it for done.
+        rolled back with its object, but not with the upload's end, and the client must not take it for done. While the
+        object may yet come to be, the answer is ReadQuorumLost, as that Complete's was or may be.
         """
         object_name = KeyName(Space.OBJECT, info.bucket_id, name.key.encode())
         version_id = body.object_version_id
         found = await self._engine.reader.version(place.drive_set, object_name, version_id, deadline=deadline)
         if found.decided_time < upload.time:  # The object has the time of the upload's last record.
+            await self._engine.reader.check_gone(
+                place.drive_set, object_name, version_id, upload.time, deadline=deadline
+            )
             raise UploadMissing(name.upload_id)
         if found.record is not None and found.record.etag == body.object_etag:
             return object_info(info, found.record, is_latest=False)
