@@ -30,17 +30,21 @@ def batches() -> Batches:
     return Batches()
 
 
-@pytest.fixture
-async def threads(batches: Batches) -> AsyncIterator[JobThreads]:
-    opened = JobThreads(
+def threads_over(batches: Batches, gather_seconds: float) -> JobThreads:
+    return JobThreads(
         "test",
         batches.handle,
         clock=CLOCK,
         health=DriveHealth(CLOCK, 1.0),
         batch_max=100,
-        gather_seconds=PATIENCE_SECONDS,
+        gather_seconds=gather_seconds,
         hung_after=5.0,
     )
+
+
+@pytest.fixture
+async def threads(batches: Batches) -> AsyncIterator[JobThreads]:
+    opened = threads_over(batches, PATIENCE_SECONDS)
     yield opened
     await opened.close(5.0)
 
@@ -67,15 +71,7 @@ async def test_the_first_of_many_waits_for_as_many_as_came_before(threads: JobTh
 
 
 async def test_nobody_waits_longer_than_the_time_to_gather(batches: Batches) -> None:
-    threads = JobThreads(
-        "test",
-        batches.handle,
-        clock=CLOCK,
-        health=DriveHealth(CLOCK, 1.0),
-        batch_max=9,
-        gather_seconds=0.01,
-        hung_after=5,
-    )
+    threads = threads_over(batches, 0.01)
     await asyncio.gather(*(call(threads) for _ in range(3)))
     for _ in range(3):
         await call(threads)
