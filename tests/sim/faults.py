@@ -28,8 +28,6 @@ class Storm:
     draw: Draw
 
     def __post_init__(self) -> None:
-        self._whole_since = 0.0
-        self._emptied = 0
         self._running: set[object] = set()
         self._is_over = False
         self._severity = self.draw.weighed((1, 0.0), (4, 0.4), (3, 2.0))  # a few seeds run without faults
@@ -142,14 +140,9 @@ class Storm:
     async def _drive_is_lost(self) -> None:
         """W-K drives at once may be lost at any time."""
         world = self.world
-        lost = list(world.lost_drives())
-        now = world.clock.monotonic()
-        if lost:
-            self._whole_since = -1.0
+        if any(world.lost_drives()):
             return
-        if self._whole_since < 0:
-            self._whole_since, self._emptied = now, 0
-        if self._emptied and now - self._whole_since < BETWEEN_LOSSES_SECONDS:
+        if world.clock.monotonic() < max(drive.whole_since for drive in world.drives) + BETWEEN_LOSSES_SECONDS:
             return
         code = world.shape.code
         for _ in range(code.write_quorum - code.k):
@@ -162,8 +155,6 @@ class Storm:
 
     def _empty(self, drive: SimDrive) -> None:
         self._log(f"d{drive.slot} is lost and comes back empty")
-        self._emptied += 1
-        self._whole_since = -1.0
         drive.empty()
 
     # -- network, clocks, locks

@@ -6,6 +6,7 @@ nothing
 was written. The drives' wire does not deliver a message twice on its own, so this is left out here, as in the model.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class SimDrive(MemoryDrive):
     def __init__(self, log: Callable[[str], None], slot: int, *arguments: Any, **options: Any) -> None:
         super().__init__(slot, *arguments, **options)
         self._log = log
+        self.whole_since = -math.inf  # when it was last made whole again, on the simulation's monotonic time
         self._refused: dict[Commit, StorageError] = {}
 
     def note(self, text: str) -> None:
@@ -69,6 +71,7 @@ class SimDrive(MemoryDrive):
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         await super().set_authoritative(generation, deadline=deadline)
+        self.whole_since = self._clock.monotonic()
         self.note("is whole again")
 
 
