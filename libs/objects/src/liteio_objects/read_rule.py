@@ -60,6 +60,11 @@ class Weighed:
     holders: frozenset[int]
     is_settled: bool  # on any holder
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether W drives hold it, or did: it stays, and is for every drive."""
+        return self.standing is Standing.COMMITTED or self.is_settled
+
 
 class Verdict(Enum):
     """What a reader does about a register."""
@@ -134,6 +139,12 @@ def vouches(view: View, record: Record, slot: int) -> bool:
     if view.is_authoritative:
         return True
     return slot < len(record.generations) and record.generations[slot] in (view.generation, "")
+
+
+def is_named(record: Record, slot: int) -> bool:
+    """R5: whether the record may be brought to this drive before it is proven. A drive that it does not name vouches
+    for not holding it (R3), also when it was given it and emptied since."""
+    return slot < len(record.generations) and record.generations[slot] != ""
 
 
 def _holders_needed(record: Record, code: CodeParams) -> int:

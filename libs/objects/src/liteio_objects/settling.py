@@ -4,6 +4,7 @@ docs/protocols/commit.md, "Settling": R1, R7, R8. Any gateway, and the maintenan
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from liteio_contracts.storage_errors import StorageError
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet, ask_drives, ask_most, values
-from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, is_witnessed, weigh
+from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, is_named, is_witnessed, weigh
 from liteio_objects.registers import Registers, read_registers
 from liteio_objects.shard_reading import PayloadShard, rebuild_inline, rebuild_part
 
@@ -61,14 +62,13 @@ class Settler:
         views = registers.views[version_id]
         for entry in candidates(views):
             weighed = weigh(entry, views, drive_set.code)
-            if weighed.standing is Standing.DEAD or (
-                weighed.standing is Standing.SKIPPED and await self._fence(drive_set, name, weighed, deadline=deadline)
-            ):
-                await self._roll_back(drive_set, name, weighed, deadline=deadline)
-                continue
             if weighed.standing in (Standing.COMMITTED, Standing.FORWARD):
-                return await self._finish(drive_set, name, weighed, views, deadline=deadline)
-            return Outcome(Settled.UNDECIDED)
+                outcome = await self._finish(drive_set, name, weighed, views, deadline=deadline)
+                if outcome.settled is not Settled.UNDECIDED:
+                    return outcome
+            if not await self._is_dead(drive_set, name, weighed, deadline=deadline):
+                return Outcome(Settled.UNDECIDED)
+            await self._roll_back(drive_set, name, weighed, deadline=deadline)
         return Outcome(Settled.EMPTY if is_witnessed(views.values(), drive_set.code) else Settled.UNDECIDED)
 
     async def roll_forward(
@@ -80,19 +80,23 @@ class Settler:
         *,
         deadline: Deadline,
     ) -> frozenset[int]:
-        """Give the record, with its shards, to the answering drives that lack it. Returns the slots that hold it then.
+        """Give the record, with its shards, to the answering drives that lack it: until it is proven only to those that
+        it names (R5). Returns the slots that hold it then.
 
         R7: a version seen on W drives or settled anywhere lifts a fence against it.
         """
-        lacking = [slot for slot in views if slot not in weighed.holders]
+        lacking = [
+            slot
+            for slot in views
+            if slot not in weighed.holders and (weighed.is_proven or is_named(weighed.record, slot))
+        ]
         if not lacking:
             return weighed.holders
-        is_proven = weighed.standing is Standing.COMMITTED or weighed.is_settled
         rows = await self._rows_for(drive_set, name, weighed, lacking, deadline=deadline)
         results = await ask_drives(
             drive_set,
             rows,
-            lambda drive: drive.commit(Commit((rows[drive.slot],), lifts_fences=is_proven), deadline=deadline),
+            lambda drive: drive.commit(Commit((rows[drive.slot],), lifts_fences=weighed.is_proven), deadline=deadline),
         )
         return weighed.holders | values(results).keys()
 
@@ -109,20 +113,31 @@ class Settler:
             return Outcome(Settled.WHOLE, weighed.holders)
         holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
-            return Outcome(Settled.UNDECIDED, holders)
+            return Outcome(Settled.UNDECIDED)
+        if not weighed.is_proven:  # It is now.
+            weighed = replace(weighed, standing=Standing.COMMITTED, holders=holders)
+            holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
         await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
         return Outcome(Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL, holders)
 
+    async def _is_dead(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
+        """R1: whether the record can not come to W drives any more, because of fences that are asked for if need be."""
+        if weighed.standing is Standing.DEAD:
+            return True
+        if weighed.standing is Standing.UNKNOWN or weighed.is_proven:
+            return False
+        return await self._fence(drive_set, name, weighed, deadline=deadline)
+
     async def _fence(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
-        """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives promised."""
-        ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
-        record = weighed.record
+        """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives are seen to do so."""
+        entry, record = weighed.entry, weighed.record
+        ref = VersionRef(name, entry.version_id, entry.time)
 
         def named_generation(slot: int) -> Generation:
             return record.generations[slot] if slot < len(record.generations) else Generation("")
 
-        answers = await ask_most(
+        await ask_most(
             drive_set,
             drive_set.slots,
             lambda drive: drive.fence(
@@ -131,8 +146,9 @@ class Settler:
             ),
             deadline=deadline,
         )
-        fenced = sum(1 for answer in values(answers).values() if answer.is_fenced)
-        return fenced >= drive_set.code.read_quorum
+        # Not the answers count: a drive that was emptied since has forgotten its promise.
+        registers = await read_registers(drive_set, name, (entry.version_id,), deadline=deadline)
+        return weigh(entry, registers.views[entry.version_id], drive_set.code).standing is Standing.DEAD
 
     async def _roll_back(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> None:
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
