@@ -1,6 +1,7 @@
 """Which calls share a batch, and who waits for whom."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,13 +16,16 @@ PATIENCE_SECONDS = 5.0  # far longer than any of these tests should take
 
 
 class Batches:
-    """A handler that notes how many jobs came together."""
+    """A handler that notes how many jobs came together, and works on them only while `go` is set."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.go = threading.Event()
+        self.go.set()
 
     def handle(self, jobs: list[Job], _: Answer) -> bool:
         self.sizes.append(len(jobs))
+        self.go.wait(PATIENCE_SECONDS)
         return False
 
 
@@ -68,6 +72,37 @@ async def test_the_first_of_many_waits_for_as_many_as_came_before(threads: JobTh
         assert not first.done(), "it waits"
         await asyncio.gather(first, call(threads), call(threads))
     assert batches.sizes == [3, 3]
+
+
+async def test_who_waits_for_the_thread_then_waits_for_those_it_was_busy_with(
+    threads: JobThreads, batches: Batches
+) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        batches.go.clear()
+        first = call(threads)
+        await asyncio.sleep(0.01)
+        others = [call(threads) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        batches.go.set()
+        await first
+        await asyncio.gather(call(threads), *others)
+    assert batches.sizes == [1, 3]
+
+
+async def test_callers_who_gave_up_while_the_thread_was_busy_hold_nobody_up(batches: Batches) -> None:
+    threads = threads_over(batches, 0.01)
+    batches.go.clear()
+    calls = [call(threads)]
+    await asyncio.sleep(0.01)
+    calls += [call(threads) for _ in range(2)]
+    for given_up in calls:
+        given_up.cancel()
+    last = call(threads)
+    batches.go.set()
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        await last
+        await call(threads)
+    await threads.close(5.0)
 
 
 async def test_nobody_waits_longer_than_the_time_to_gather(batches: Batches) -> None:

@@ -4,8 +4,8 @@ Calls of one loop turn travel to the thread as one batch, and the answers of a b
 `call_soon_threadsafe`: a hand-off costs more than a small read (docs/architecture.md, "Speed").
 
 A batch can be worth waiting for: where many callers come back again and again, the first to come would have a
-transaction, and its sync, for itself, and all others the next. So it waits a moment for as many as came last time; one
-caller alone never waits.
+transaction, and its sync, for itself, and all others the next. So a batch waits until the one before it is done, and
+then a moment for as many as were in that one or wait already; one caller alone never waits.
 """
 
 import asyncio
@@ -75,7 +75,8 @@ Handler = Callable[[list[Job], Answer], bool]  # whether work of its own is left
 class JobThreads:
     """Daemon threads that hand batches of jobs to `handle` and answer all of a batch at once.
 
-    `gather_seconds`: how long a call waits at most for as many as came in the batches before.
+    `gather_seconds`: how long a call waits at most, while the thread is free, for as many as are likely to come; 0: not
+    even until the thread is free.
 
     With more than one thread every batch is a single job. Bound: callers wait for their answers, and once a call missed
     its deadline further ones fail at once while all threads are stuck for more than `hung_after` seconds.
@@ -108,7 +109,11 @@ class JobThreads:
         self._queue: Final[SimpleQueue[list[Job] | None]] = SimpleQueue()
         self._waiting: list[Job] = []  # of this loop turn, or for company
         self._gathering: asyncio.TimerHandle | None = None
-        self._batch_sizes = (0, 0)  # of the last two, jobs that are not lazy
+        self._is_due = False  # they are handed over at the end of this turn
+        # Where batches are worth waiting for, of jobs that are not lazy:
+        self._callers = 0  # how many wait
+        self._company = 0  # how many are likely to come
+        self._handed = self._under_way = 0  # how many the last batch had, and has still
         self._busy_since: list[float | None] = [None] * count
         self._ended = [self.loop.create_future() for _ in range(count)]
         self._progress = 0  # rises whenever a thread is done with a batch
@@ -189,19 +194,28 @@ class JobThreads:
         return all(since is not None and now - since > self._hung_after for since in self._busy_since)
 
     def _submit(self, job: Job) -> None:
-        """Once a turn of the loop, or when there is company."""
-        waiting, company = self._waiting, max(self._batch_sizes) if self._gather_seconds else 0
-        waiting.append(job)
-        if len(waiting) == 1 and company > 1:
-            self._gathering = self.loop.call_later(self._gather_seconds, self._flush)
-        elif len(waiting) == max(1, company):
+        self._waiting.append(job)
+        if self._gather_seconds and not job.is_lazy:
+            self._callers += 1
+        if not self._under_way and not self._is_due:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Hand over what waits: once a turn of the loop, or when there is company."""
+        if not self._callers or self._callers >= self._company:
+            self._is_due = True
             self.loop.call_soon(self._flush)
+        elif self._gathering is None:
+            self._gathering = self.loop.call_later(self._gather_seconds, self._flush)
 
     def _flush(self) -> None:
         jobs, self._waiting = self._waiting, []
+        self._is_due = False
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
+        self._handed, self._callers = self._callers, 0
+        self._under_way += self._handed
         if self._batch_max > 1:
             if jobs:
                 self._queue.put(jobs)
@@ -223,8 +237,12 @@ class JobThreads:
 
     def _deliver(self, jobs: list[Job]) -> None:
         self._watched.difference_update(jobs)
-        if self._gather_seconds and (busy := sum(not job.is_lazy for job in jobs)):
-            self._batch_sizes = (self._batch_sizes[1], busy)
+        if self._under_way:
+            self._under_way -= sum(not job.is_lazy for job in jobs)
+            if not self._under_way:
+                self._company = self._handed + self._callers
+                if self._waiting:
+                    self._gather()
         for job in jobs:
             if job.future.done():
                 if job.undo is not None and job.error is None:
@@ -289,6 +307,9 @@ class JobThreads:
 
     def _work_on(self, jobs: list[Job]) -> bool:
         wanted = [job for job in jobs if job.is_wanted]
+        for job in jobs if len(wanted) < len(jobs) else ():
+            if not job.is_wanted:
+                job.error = DriveTimeout("nobody waited for it any more")
         has_more = False
         try:
             if wanted or not jobs:
@@ -296,7 +317,7 @@ class JobThreads:
         except BaseException as problem:  # a bug must fail its callers, not end the thread
             for job in wanted:
                 job.error = job.error or problem
-        self._answer([job for job in wanted if not job.is_answered])
+        self._answer([job for job in jobs if not job.is_answered])
         return has_more
 
     def _answer(self, jobs: list[Job]) -> None:

@@ -39,7 +39,7 @@ class DriveSettings:
 
     free_min_bytes: int | None = None
     ballast_bytes: int = 64 * MIB
-    commit_gather_seconds: float = 0.003  # a commit waits at most so long for as many as shared the last transactions
+    commit_gather_seconds: float = 0.01  # a commit waits at most so long for as many as shared the last transaction
     confirm_delay_seconds: float = 0.02  # a confirm waits this long for other traffic to share a transaction with
     orphan_grace_seconds: float = 3600.0  # a staged file that nothing names is garbage after this, if its writer lives
     unlink_delay_seconds: float = 5.0  # between dropping the last name of a file and removing it: readers open by name
