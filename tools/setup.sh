@@ -19,7 +19,16 @@ flock 9
 is_done && exit 0
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+header_of() { "$1" -c 'import sysconfig; print(sysconfig.get_path("include"))' | sed 's,$,/Python.h,'; }
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+# The distribution's own first, where it is complete: it is built with profiles and optimised as a whole, which builds of
+# pyenv are not unless told so. That is a fifth of a request's processor time.
 find_python() {
+    own=/usr/bin/python3
+    if [ -z "${PYTHON:-}" ] && is_new_enough $own && has_venv $own && [ -e "$(header_of $own)" ]; then
+        echo $own
+        return
+    fi
     for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
         is_new_enough "$candidate" && { command -v "$candidate"; return; }
     done
@@ -50,9 +59,8 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # Two packages come as source only and are compiled here.
 missing=
 command -v gcc >/dev/null || missing="gcc libc6-dev"
-header=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
-[ -e "$header" ] || missing="$missing python$version-dev"
-"$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python$version-venv"
+[ -e "$(header_of "$python")" ] || missing="$missing python$version-dev"
+has_venv "$python" || missing="$missing python$version-venv"
 # shellcheck disable=SC2086  # a list of words
 [ -z "$missing" ] || install_debian $missing
 
