@@ -68,9 +68,9 @@ def _ack_below_quorum() -> AbstractContextManager[object]:
     send = Committer._send
 
     async def count_one_more(
-        self: Committer, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline
+        self: Committer, drive_set: DriveSet, commits: Mapping[int, Commit], *rest: Any, **options: Any
     ) -> Answers[None]:
-        answers = await send(self, drive_set, commits, deadline=deadline)
+        answers = await send(self, drive_set, commits, *rest, **options)
         failed = sorted(answers.keys() - values(answers).keys())
         if failed and len(values(answers)) == drive_set.code.write_quorum - 1:
             answers[failed[0]] = None

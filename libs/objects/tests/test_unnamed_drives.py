@@ -35,8 +35,9 @@ async def bench_with_a_half_write() -> tuple[StoreBench, list[FaultyDrive]]:
     store = Store(StoreMap(DEPLOYMENT, [drive_set]), plain.clock, SeededRandomness("unnamed"), MemoryLocks())
     bench = StoreBench(store, plain.drives, plain.clock)
     await bench.make_bucket()
-    await bench.put("a", b"old")
-    await bench.settle()
+    for content in (b"older", b"old"):  # the writer of "new" must see that it overwrites, and read
+        await bench.put("a", content)
+        await bench.settle()
     faulty[1].set_offline()
     faulty[0].script.add(Fault.TIMEOUT_BEFORE, "commit")
     with pytest.raises(WriteQuorumLost):

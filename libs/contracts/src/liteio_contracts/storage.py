@@ -97,6 +97,8 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     """Rows to add in one transaction, all or none.
 
     generation: the drive's own as the writer read it; None when settling (nothing was promised about it).
+    is_unread: the writer has not read the key. Only an authoritative drive takes it, others raise NotAuthoritative:
+    that they hold nothing newer than the base does not say that nothing newer was ever given to them.
     bucket_number: the configuration the writer acted on; None when settling. The drive refuses (StaleBucket) when it
     holds a newer one, does not know the bucket, or the bucket is closing. Never checked for Space.BUCKET.
     A BUCKET record that says closing is refused (BucketHoldsObjects) where the bucket has an object, unless settling:
@@ -117,6 +119,7 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     requires: KeyName | None = None
     lifts_fences: bool = False
     events: tuple[bytes, ...] = ()
+    is_unread: bool = False
 
 
 class VersionRef(msgspec.Struct, frozen=True, array_like=True, gc=False):

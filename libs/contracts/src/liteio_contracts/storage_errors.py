@@ -9,6 +9,7 @@ StorageError
 │   ├── Superseded             the drive holds something newer than the commit's base
 │   ├── Fenced                 the drive has promised to refuse this version
 │   ├── GenerationChanged      the drive is not the one that the writer read
+│   ├── NotAuthoritative       the writer did not read the drive, which is not whole
 │   ├── StaleBucket            the bucket's configuration here is newer, closing, or not known
 │   ├── BucketHoldsObjects     closing a bucket that is not empty
 │   └── RequirementMissing     what the commit depends on (a part's upload) is not there
@@ -69,6 +70,12 @@ class GenerationChanged(CommitRefused):
     """Field `generation`: the drive's present one."""
 
     code = "commit.generation_changed"
+
+
+class NotAuthoritative(CommitRefused):
+    """The drive is not whole, so it can not tell whether it should hold something newer."""
+
+    code = "commit.not_authoritative"
 
 
 class StaleBucket(CommitRefused):

@@ -13,6 +13,7 @@ from liteio_contracts.storage_errors import (
     BucketHoldsObjects,
     Fenced,
     GenerationChanged,
+    NotAuthoritative,
     RequirementMissing,
     StaleBucket,
     Superseded,
@@ -104,6 +105,8 @@ class Changes:
         """One row is checked wholly before it is written; several need a savepoint around them."""
         if view.generation is not None and view.generation != meta.generation:
             raise GenerationChanged("the drive was emptied since the writer read it", generation=meta.generation)
+        if view.is_unread and not meta.is_authoritative:
+            raise NotAuthoritative("the drive is not whole, and the writer did not read it")
         is_new = False
         for row in view.rows:
             facts = self._facts(row)

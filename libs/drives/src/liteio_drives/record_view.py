@@ -53,6 +53,7 @@ class CommitView(NamedTuple):
     requires: KeyName | None
     lifts_fences: bool
     events: tuple[bytes, ...]
+    is_unread: bool
 
 
 def view_commit(commit: Commit) -> CommitView:
@@ -64,6 +65,7 @@ def view_commit(commit: Commit) -> CommitView:
         commit.requires,
         commit.lifts_fences,
         commit.events,
+        commit.is_unread,
     )
 
 

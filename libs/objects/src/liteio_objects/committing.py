@@ -34,15 +34,17 @@ from liteio_contracts.storage_errors import (
     StorageError,
     Superseded,
 )
-from liteio_formats.record import Record, decode_record, encode_record
+from liteio_formats.record import Record, Space, decode_record, encode_record
 from liteio_objects.confirming import Confirmer
-from liteio_objects.drive_set import Answers, DriveSet, ask_most, count_values, errors
+from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, count_values, errors
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import Found, KeyReader, WriteBasis
+from liteio_objects.new_keys import NewKeys
 from liteio_objects.shard_reading import PayloadShard
 from liteio_objects.tasks import OwnedTasks
 
 _log = logging.getLogger(__name__)
+_REFUSALS: Final = (CommitRefused, ShardMissing, DriveFull)  # The drive has surely not taken the commit.
 
 # After a drive's refusal the key is read anew and the write tried again. Under the lock nobody else writes the key, so
 # this many rounds are spent only when the lock service fails.
@@ -51,6 +53,8 @@ RETRY_SECONDS: Final = 0.01
 # Drives that have not taken a commit by then hang: with too few others the client is told within ten seconds, the read
 # before the commit included.
 COMMIT_SECONDS: Final = 6.0
+# The same bound for a write whose guess was wrong: it commits, reads and commits again.
+GUESSED_SECONDS: Final = 9.0
 
 
 class BucketChanged(Exception):
@@ -102,24 +106,44 @@ class Committer:
     ) -> None:
         self._reader, self._confirmer, self._hybrid_clock = reader, confirmer, hybrid_clock
         self._randomness, self._tasks, self._on_incomplete = randomness, tasks, on_incomplete
+        self._new_keys = NewKeys()
 
     async def write(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Record:
         """Read, decide, commit to W drives at least, and start the confirm. Returns the record as committed.
 
+        A key that is likely new is committed first and read only when that was refused.
         Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged.
         """
+        may_be_new = _may_make_a_key(write)
+        guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new else None
+        in_time, is_in_doubt = deadline, False
+        if guess is not None:
+            in_time = deadline.sooner(GUESSED_SECONDS)
+            record, answers = await self._attempt(
+                drive_set, write, guess, None, in_time, is_unread=True, deadline=deadline
+            )
+            if not _must_be_newer(write, record, answers) and self._acknowledge(drive_set, write, record, answers):
+                return record
+            if _count_heard(answers) < drive_set.code.write_quorum:
+                self._raise_unless_retriable(drive_set, write, record, answers)
+            is_in_doubt = _count_refused(answers) < len(answers)
+            write = _written_again(drive_set, write, record, answers)
         for attempt in range(ATTEMPTS_MAX):
-            basis, decided = await self._read(drive_set, write, deadline=deadline)
+            basis, decided = await self._read(drive_set, write, deadline=in_time)
+            if may_be_new:
+                self._new_keys.learn(drive_set, write.name.bucket_id, basis)
+            if may_be_new and write.keeps_created is not None and basis.newest_seen > write.keeps_created:
+                # A rival came between: with the time that its id carries the version would not become the latest.
+                raise self._in_doubt(drive_set, write, record, answers)
             if write.check is not None:
                 write.check(decided.record if decided is not None else None)
-            record = self._finished(write, basis, decided, drive_set)
-            answers = await self._commit(drive_set, write, record, basis, deadline=deadline)
-            taken = count_values(answers)
-            if taken >= drive_set.code.write_quorum:
-                self._acknowledged(drive_set, write, record, is_whole=taken == drive_set.code.width)
+            record, answers = await self._attempt(drive_set, write, basis, decided, in_time, deadline=deadline)
+            if self._acknowledge(drive_set, write, record, answers):
                 return record
-            self._raise_unless_retriable(drive_set, write, record, answers)
+            self._raise_unless_retriable(drive_set, write, record, answers, is_in_doubt=is_in_doubt)
             await deadline.clock.sleep(RETRY_SECONDS * (attempt + 1))
+        if is_in_doubt:
+            raise self._in_doubt(drive_set, write, record, answers)
         if write.check is not None:
             raise ConditionalConflict("rival writes won every time")
         raise OperationTimeout("rival writes won every time")
@@ -154,17 +178,29 @@ class Committer:
             generations=tuple(basis.generations.get(slot, "") for slot in drive_set.slots),
         )
 
-    async def _commit(
-        self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, *, deadline: Deadline
-    ) -> Answers[None]:
+    async def _attempt(
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        basis: WriteBasis,
+        decided: Found | None,
+        in_time: Deadline,
+        *,
+        is_unread: bool = False,
+        deadline: Deadline,
+    ) -> tuple[Record, Answers[None]]:
+        """One commit to the drives of the basis, and what they say until `in_time`."""
+        record = self._finished(write, basis, decided, drive_set)
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]
         if len(slots) < drive_set.code.write_quorum:  # Not one commit is sent that could not reach its quorum.
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
-        commits = self._commits(drive_set, write, record, basis, slots)
-        answers = await self._send(drive_set, commits, deadline=deadline)
+        commits = self._commits(drive_set, write, record, basis, slots, is_unread=is_unread)
+        answers = await self._send(drive_set, commits, in_time, is_unread=is_unread, deadline=deadline)
         if 0 < count_values(answers) < drive_set.code.write_quorum and write.reload_bucket is not None:
-            answers |= await self._send_again(drive_set, write.reload_bucket, commits, answers, deadline=deadline)
-        return answers
+            answers |= await self._send_again(
+                drive_set, write.reload_bucket, commits, answers, in_time, deadline=deadline
+            )
+        return record, answers
 
     async def _send_again(
         self,
@@ -172,6 +208,7 @@ class Committer:
         reload_bucket: Callable[[], Awaitable[int]],
         commits: Mapping[int, Commit],
         answers: Answers[None],
+        in_time: Deadline,
         *,
         deadline: Deadline,
     ) -> Answers[None]:
@@ -186,22 +223,41 @@ class Committer:
             _log.debug("a write met a bucket that can not be read again: %s", trouble)
             return {}
         again = {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in stale}
-        return await self._send(drive_set, again, deadline=deadline)
+        return await self._send(drive_set, again, in_time, deadline=deadline)
 
     def _send(
-        self, drive_set: DriveSet, commits: Mapping[int, Commit], *, deadline: Deadline
+        self,
+        drive_set: DriveSet,
+        commits: Mapping[int, Commit],
+        in_time: Deadline,
+        *,
+        is_unread: bool = False,
+        deadline: Deadline,
     ) -> Coroutine[Any, Any, Answers[None]]:
-        return ask_most(
+        """A drive that hangs is waited for no longer than the grace once W others have taken the commit; an unread one
+        can be read and sent anew, so there it is enough that W have said something."""
+        quorum = drive_set.code.write_quorum
+        return ask_until(
             drive_set,
             commits,
             lambda drive: drive.commit(commits[drive.slot], deadline=deadline),
+            0 if is_unread else quorum,
+            (lambda answers: _count_heard(answers) >= quorum) if is_unread else None,
             # The calls keep their own: what arrives late is a commit all the same. Only the writer stops waiting.
-            deadline=deadline.sooner(COMMIT_SECONDS),
+            deadline=in_time.sooner(COMMIT_SECONDS),
+            grace_seconds=GRACE_SECONDS,
             adopt=self._tasks.adopt,
         )
 
     def _commits(
-        self, drive_set: DriveSet, write: VersionWrite, record: Record, basis: WriteBasis, slots: list[int]
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        record: Record,
+        basis: WriteBasis,
+        slots: list[int],
+        *,
+        is_unread: bool,
     ) -> dict[int, Commit]:
         encoded = encode_record(record)
         also = write.also(record) if write.also is not None else ()
@@ -213,36 +269,93 @@ class Committer:
             row = RowCommit(encoded, write.scope, record.base, index, *write.payloads.get(index, ()))
             commits[slot] = Commit(
                 (row, *also),
-                generation=basis.generations[slot],  # type: ignore[arg-type]  # as the drive itself gave it
+                generation=basis.generations[slot],
                 bucket_number=write.bucket_number,
                 requires=write.requires,
                 events=(event,) if event is not None and events_left > 0 else (),
+                is_unread=is_unread,
             )
             events_left -= 1
         return commits
 
-    def _acknowledged(self, drive_set: DriveSet, write: VersionWrite, record: Record, *, is_whole: bool) -> None:
-        """R8: the confirm follows; what is not on N drives is reported for repair."""
+    def _acknowledge(self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]) -> bool:
+        """R2, R8: when W drives took it start the confirm, and report what is not on N for repair. False when fewer."""
+        taken = count_values(answers)
+        is_whole = taken == drive_set.code.width
+        if not is_whole:
+            self._new_keys.forget(drive_set, write.name.bucket_id)
+        if taken < drive_set.code.write_quorum:
+            return False
         for ref in _refs(write, record):
             self._confirmer.confirm(drive_set, ref)
             if not is_whole:
                 self._on_incomplete(drive_set, ref)
+        return True
 
     def _raise_unless_retriable(
-        self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        record: Record,
+        answers: Answers[None],
+        *,
+        is_in_doubt: bool = False,
     ) -> None:
-        """Once any drive has accepted, or may have, the outcome is unknown: 503. Otherwise say what
-        stands in the way."""
+        """Once any drive has accepted, or may have, the outcome is unknown: 503. Otherwise say what stands in the way.
+
+        is_in_doubt: so it is of the commit before, sent on a guess.
+        """
         troubles = errors(answers)
-        refusals = [trouble for trouble in troubles if isinstance(trouble, CommitRefused | ShardMissing | DriveFull)]
-        got = count_values(answers)
-        if got or len(refusals) < len(troubles):
-            for ref in _refs(write, record):
-                self._on_incomplete(drive_set, ref)
-            raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=got, causes=troubles)
-        if any(isinstance(trouble, Superseded) for trouble in refusals):
+        refusals = [trouble for trouble in troubles if isinstance(trouble, _REFUSALS)]
+        is_superseded = any(isinstance(trouble, Superseded) for trouble in refusals)
+        if count_values(answers) or len(refusals) < len(troubles) or (is_in_doubt and not is_superseded):
+            raise self._in_doubt(drive_set, write, record, answers)
+        if is_superseded:
             return
         raise refusal_error(drive_set, write, refusals)
+
+    def _in_doubt(
+        self, drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]
+    ) -> WriteQuorumLost:
+        """The 503 of a write that some drives may hold, after reporting it for repair."""
+        for ref in _refs(write, record):
+            self._on_incomplete(drive_set, ref)
+        return WriteQuorumLost(needed=drive_set.code.write_quorum, got=count_values(answers), causes=errors(answers))
+
+
+def _may_make_a_key(write: VersionWrite) -> bool:
+    """Whether it can be committed unread when its key is new: a blind write of an object that has shards. A record
+    without them rolls forward from one holder, so one that a later attempt has superseded could come back."""
+    draft = write.draft
+    is_plain = write.check is None and write.also is None and write.requires is None and write.keeps_created is None
+    return is_plain and write.scope is CasScope.KEY and draft.space is Space.OBJECT and bool(draft.parts)
+
+
+def _written_again(drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]) -> VersionWrite:
+    """The write that follows a guess. When so many drives may hold the record that it can be rolled forward, it must be
+    a newer one of the very same version. A version's id carries the time when it was created."""
+    write = msgspec.structs.replace(write, not_before=record.time)
+    if write.version_id is not None or len(answers) - _count_refused(answers) < drive_set.code.k:
+        return write
+    return msgspec.structs.replace(write, version_id=record.version_id, keeps_created=record.created)
+
+
+def _must_be_newer(write: VersionWrite, record: Record, answers: Answers[None]) -> bool:
+    """Whether a drive tells of something newer than the record, which replaces the null version: a writer that reads
+    would have come after it. A new version has its place by its own time, as long as W drives took it."""
+    if write.version_id is None:
+        return False
+    newest = (answer.fields.get("newest", 0) for answer in answers.values() if isinstance(answer, Superseded))
+    return any(isinstance(time, int) and time >= record.time for time in newest)
+
+
+def _count_refused(answers: Answers[None]) -> int:
+    return sum(isinstance(answer, _REFUSALS) for answer in answers.values())
+
+
+def _count_heard(answers: Answers[None]) -> int:
+    """The drives that have taken the commit, or surely have not."""
+    return count_values(answers) + _count_refused(answers)
 
 
 def _refs(write: VersionWrite, record: Record) -> list[VersionRef]:

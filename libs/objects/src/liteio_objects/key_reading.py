@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import NO_TIME, HybridTime, VersionId
+from liteio_base.ids import NO_TIME, Generation, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
 from liteio_erasure.code import CodeParams
@@ -46,8 +46,9 @@ class WriteBasis(msgspec.Struct, frozen=True):
     """What a writer learnt before its first commit."""
 
     newest_seen: HybridTime
-    generations: Mapping[int, str]  # by slot, of the drives that answered: only these are sent commits
+    generations: Mapping[int, Generation]  # by slot, of the drives that answered: only these are sent commits
     found: Found | None  # for conditional writes
+    is_whole: bool  # all N answered and are authoritative
 
 
 class KeyReader:
@@ -134,12 +135,14 @@ class KeyReader:
             registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
             newest = max(newest, newest_time(registers.answers.values()))
             # A drive whose generation changed between the two answers would be refused by it; keep the earlier one.
-        if count_authoritative(answers.values()) < drive_set.code.read_quorum:
-            raise quorum_lost(drive_set, count_authoritative(answers.values()), errors(heads))
+        authoritative = count_authoritative(answers.values())
+        if authoritative < drive_set.code.read_quorum:
+            raise quorum_lost(drive_set, authoritative, errors(heads))
         found = None
         if is_conditional:
             found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
-        return WriteBasis(newest, {slot: answer.generation for slot, answer in answers.items()}, found)
+        generations = {slot: answer.generation for slot, answer in answers.items()}
+        return WriteBasis(newest, generations, found, is_whole=authoritative == drive_set.code.width)
 
     def _ask_heads(
         self,

@@ -104,6 +104,19 @@ class CommitContract:
         assert refusal.value.fields["generation"] == await bench.generation()
         await bench.commit(record, generation=await bench.generation())
 
+    async def test_what_its_writer_did_not_read_is_taken_where_nothing_is_held(self, bench: Bench) -> None:
+        first = bench.record(b"k", 5)
+        await bench.commit(first, base=0, is_unread=True)
+        await bench.commit(first, base=0, is_unread=True)
+        with pytest.raises(Superseded):
+            await bench.commit(bench.record(b"k", 6), base=0, is_unread=True)
+        await bench.confirm(await bench.bury(first, 7))
+        with pytest.raises(Superseded):
+            await bench.commit(bench.record(b"k", 8), base=0, is_unread=True)
+        another = Generation("0123456789abcdef")
+        with pytest.raises(GenerationChanged):
+            await bench.commit(bench.record(b"l", 9), base=0, is_unread=True, generation=another)
+
     async def test_a_fenced_record_is_refused_and_others_are_not(self, bench: Bench) -> None:
         await bench.fence(bench.record(b"k", 5))
         with pytest.raises(Fenced):

@@ -4,7 +4,7 @@ import pytest
 
 from liteio_base.ids import Generation
 from liteio_contracts.storage import FenceAnswer, ListQuery
-from liteio_contracts.storage_errors import Fenced, GenerationChanged
+from liteio_contracts.storage_errors import Fenced, GenerationChanged, NotAuthoritative
 from liteio_formats.record import Space
 from liteio_testkit.contract_bench import Bench, DriveUnderTest
 
@@ -30,6 +30,16 @@ class DoubtfulDriveContract:
     async def test_it_takes_commits_and_settles_them(self, bench: Bench) -> None:
         await bench.confirm(await bench.put_staged(b"k", 5))
         assert await bench.times(b"k") == {5: True}
+
+    async def test_it_refuses_what_its_writer_did_not_read(self, bench: Bench) -> None:
+        record, generation = bench.record(b"k", 5), await bench.generation()
+        with pytest.raises(NotAuthoritative):
+            await bench.commit(record, base=0, generation=generation, is_unread=True)
+        assert await bench.times(b"k") == {}
+        await bench.commit(record, base=0, generation=generation)
+        await bench.drive.set_authoritative(generation, deadline=bench.soon)
+        await bench.commit(bench.record(b"l", 6), base=0, generation=generation, is_unread=True)
+        assert await bench.times(b"l") == {6: False}
 
     async def test_it_fences_for_a_version_that_names_its_generation(self, bench: Bench) -> None:
         record = bench.record(b"k", 5)

@@ -44,6 +44,7 @@ from liteio_contracts.storage_errors import (
     DriveOffline,
     DriveTimeout,
     GenerationChanged,
+    NotAuthoritative,
     RecordCorrupt,
     RequirementMissing,
     ShardCorrupt,
@@ -242,6 +243,8 @@ class MemoryDrive:
         self._check_reachable(deadline)
         if commit.generation is not None and commit.generation != self._generation:
             raise GenerationChanged(generation=self._generation)
+        if commit.is_unread and not self._is_authoritative:
+            raise NotAuthoritative()
         steps = [_Step(row, decode_record(row.encoded)) for row in commit.rows]
         new = [step for step in steps if not self._is_held(step)]
         if not new:
