@@ -49,6 +49,7 @@ class Client:
     modes: dict[str, Versioning]  # of the buckets that stay
     keys: tuple[str, ...]
     copied: set[tuple[str, str, str]]  # bucket, key and content of each copy, so that none is made twice
+    fresh: list[str]  # keys among `keys` that nobody has put yet, the next one last
     numbers: list[int] = field(default_factory=lambda: [0])
     is_patient: bool = False  # never hangs up, and grants much time
 
@@ -65,7 +66,8 @@ class Client:
         return content
 
     def key(self) -> str:
-        return self.draw.weighed((4, self.keys[0]), (2, self.keys[1]), (2, self.draw.one_of(self.keys)))
+        known = self.keys[: len(self.keys) - len(self.fresh)]
+        return self.draw.weighed((4, known[0]), (2, known[1]), (2, self.draw.one_of(known)))
 
     def bucket(self) -> str:
         return self.draw.one_of(sorted(self.modes))

@@ -1,6 +1,8 @@
 """A client of the buckets that stay: put, read, delete, tags, versions, listings."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tests.sim.client import Client, Failed, Unknown
 from tests.sim.key_actions import Add, Condition, Refused, Remove, RemoveNull, SeeAll, SeeLatest, SeeVersion, Version
@@ -46,6 +48,14 @@ class ObjectClient(Client):
 
     async def put(self) -> None:
         await self._put(self.bucket(), self.key(), None)
+
+    async def put_new(self) -> None:
+        """Keys that are likely new, one after another, so that gateways come to expect such; some put twice at once."""
+        bucket = self.bucket()
+        for _ in range(2 + self.draw.below(3)):
+            key = self.fresh.pop() if self.fresh else self.keys[-1]
+            count = 2 if self.draw.chance(0.5) else 1
+            await asyncio.gather(*(self.do(partial(self._put, bucket, key, None)) for _ in range(count)))
 
     async def put_if_absent(self) -> None:
         await self._put(self.bucket(), self.key(), Condition(None))

@@ -44,6 +44,14 @@ class ForgetfulDrive(SimDrive):
         return replace(super()._row_of(step), is_settled=True)
 
 
+class CredulousDrive(SimDrive):
+    """What its writer did not read it takes whatever it holds."""
+
+    def _check_step(self, step: Any, commit: Commit) -> None:
+        if not commit.is_unread:
+            super()._check_step(step, commit)
+
+
 class UnsyncedShards(SimDrive):
     """A shard file is closed without a sync: power loses it, while the row that names it stays."""
 
@@ -112,6 +120,7 @@ _DRIVES: Final[Mapping[str, type[SimDrive]]] = {
     "synchronous=OFF": LaxDrive,
     "shard file not synced": UnsyncedShards,
     "unsettled row dropped": ForgetfulDrive,
+    "unread commit taken unchecked": CredulousDrive,
 }
 PLANTS: Final = (*_CHANGES, *_DRIVES)
 

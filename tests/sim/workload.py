@@ -13,7 +13,9 @@ from tests.sim.world import Draw, World
 from liteio_contracts.object_layer import BucketChange, CreateBucket
 from liteio_formats.bodies import Versioning
 
-KEYS: Final = ("a", "b/1", "b/2", "c", "d")
+# The first ones are fought over; then those that are new when they are put.
+KEYS: Final = ("a", "b/1", "b/2", "c", "d", *(f"e/{letter}" for letter in "abcdefghijklmnop"))
+NEW_COUNT: Final = 16
 STAYING: Final = "staying"
 CLIENTS: Final = 3
 OPERATIONS: Final = (5, 14)  # of each client, at least and at most
@@ -26,6 +28,7 @@ class AnyClient(UploadClient, BucketClient):
         is_versioned = self.modes[STAYING] is not Versioning.NEVER
         return [
             (22, self.put),
+            (12, self.put_new),
             (8, self.put_if_absent),
             (6, self.put_if_match),
             (10, self.delete),
@@ -75,9 +78,10 @@ class Workload:
         shared = (world, self.recorder)
         contents: dict[str, bytes] = {}
         copied: set[tuple[str, str, str]] = set()
+        fresh = list(reversed(KEYS[-NEW_COUNT:]))
         modes = {STAYING: self.mode}
         self.clients = [
-            AnyClient(f"c{number}", *shared, self.draw.fork(f"client {number}"), contents, modes, KEYS, copied)
+            AnyClient(f"c{number}", *shared, self.draw.fork(f"client {number}"), contents, modes, KEYS, copied, fresh)
             for number in range(CLIENTS)
         ]
 
