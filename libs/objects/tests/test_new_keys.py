@@ -34,7 +34,6 @@ from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import DEPLOYMENT, StoreBench
 
 HOUR_NS = 3600 * 10**9
-MODES = pytest.mark.parametrize("versioning", [Versioning.NEVER, Versioning.ENABLED])
 
 
 class SteppedClock(SystemClock):
@@ -161,9 +160,8 @@ async def versions_of(bench: NewKeysBench, key: str) -> list[str]:
 # --- guesses that are right -------------------------------------------------------------------------------------------
 
 
-@MODES
-async def test_the_second_new_key_of_a_bucket_asks_no_drive_to_read(versioning: Versioning) -> None:
-    bench = await bench_that_guesses(versioning)
+async def test_the_second_new_key_of_a_bucket_asks_no_drive_to_read() -> None:
+    bench = await bench_that_guesses()
     await bench.put("b", b"2")
     await bench.put("c", bytes(300_000))
     assert bench.counts("reads") == [0, 0, 0, 0]
@@ -179,6 +177,13 @@ async def test_another_bucket_is_read_first() -> None:
     await bench.put("b", b"2", bucket="music")
     assert bench.counts("unread") == [0, 0, 0, 0]
     assert min(bench.counts("reads")) > 0
+
+
+async def test_a_bucket_with_versions_is_always_read_first() -> None:
+    bench = await bench_that_guesses(Versioning.ENABLED)
+    await bench.put("b", b"2")
+    assert bench.counts("unread") == [0, 0, 0, 0]
+    await bench.check_one_version("b", b"2")
 
 
 async def test_what_has_no_shards_is_never_sent_unread() -> None:
@@ -201,14 +206,6 @@ async def test_an_overwrite_after_a_new_key_leaves_the_newest_alone() -> None:
     await bench.put("first", b"newest")
     assert bench.counts("unread") == [0, 0, 0, 0]
     await bench.check_one_version("first", b"newest")
-
-
-async def test_an_overwrite_after_a_wrong_guess_gives_one_new_version() -> None:
-    bench = await bench_that_guesses(Versioning.ENABLED)
-    await bench.put("first", b"newer")
-    assert bench.counts("unread") == [1, 1, 1, 1]
-    assert await versions_of(bench, "first") == [hashlib.md5(content).hexdigest() for content in (b"newer", b"1")]
-    await bench.check_ids("first")
 
 
 async def test_a_tombstone_of_the_key_is_respected() -> None:
@@ -271,6 +268,15 @@ async def test_a_drive_that_is_away_or_hangs_is_not_needed_and_the_next_write_re
     assert bench.counts("unread") == [1, 1, 1, 1]
 
 
+async def test_nothing_is_sent_unread_that_could_not_reach_its_quorum() -> None:
+    bench = await bench_that_guesses()
+    for drive in bench.watched[:2]:
+        drive.set_offline()
+    with pytest.raises(WriteQuorumLost):
+        await bench.put("b", b"2")
+    assert bench.counts("commits") == [0, 0, 0, 0]
+
+
 # --- guesses that some drives take ------------------------------------------------------------------------------------
 
 
@@ -283,9 +289,8 @@ async def test_a_guess_that_some_drives_take_is_superseded_by_the_write() -> Non
     await bench.check_one_version("b", b"mine")
 
 
-@MODES
-async def test_a_guess_whose_answers_are_lost_stays_one_version(versioning: Versioning) -> None:
-    bench = await bench_that_guesses(versioning)
+async def test_a_guess_whose_answers_are_lost_stays_one_version() -> None:
+    bench = await bench_that_guesses()
     await bench.half_write("b", 0)
     await asyncio.sleep(0.002)  # Times have a random step of up to a millisecond.
     bench.watched[1].script.add(Fault.TIMEOUT_AFTER, "commit")
@@ -295,29 +300,6 @@ async def test_a_guess_whose_answers_are_lost_stays_one_version(versioning: Vers
     assert len(await versions_of(bench, "b")) == 1
     await bench.check_ids("b")
     await bench.check_one_version("b", b"mine")
-
-
-async def test_a_version_in_doubt_that_would_not_become_the_latest_stays_in_doubt() -> None:
-    bench = await bench_that_guesses(Versioning.ENABLED)
-    bench.wall.wrong_by_ns = HOUR_NS
-    await bench.half_write("b", 0)
-    bench.wall.wrong_by_ns = 0
-    bench.watched[1].script.add(Fault.TIMEOUT_AFTER, "commit")
-    with pytest.raises(WriteQuorumLost):
-        await bench.put("b", b"mine")
-    await bench.check_ids("b")
-
-
-async def test_a_version_that_few_drives_may_hold_is_written_as_another() -> None:
-    bench = await bench_that_guesses(Versioning.ENABLED)
-    bench.wall.wrong_by_ns = HOUR_NS
-    await bench.other.put("b", b"2")
-    bench.wall.wrong_by_ns = 0
-    bench.watched[1].script.add(Fault.TIMEOUT_BEFORE, "commit")
-    await bench.put("b", b"mine")
-    await bench.check_ids("b")
-    assert await versions_of(bench, "b") == [hashlib.md5(content).hexdigest() for content in (b"mine", b"2")]
-    assert await bench.get("b") == b"mine"
 
 
 async def test_the_write_is_newer_than_its_guess_though_the_clock_steps_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,21 +317,16 @@ async def test_the_write_is_newer_than_its_guess_though_the_clock_steps_back(mon
     await bench.check_one_version("b", b"mine")
 
 
-@MODES
-async def test_a_half_write_of_a_clock_that_is_ahead_is_replaced_and_no_version_waits_for_it(
-    versioning: Versioning,
-) -> None:
-    bench = await bench_that_guesses(versioning)
+async def test_a_half_write_of_a_clock_that_is_ahead_is_replaced() -> None:
+    bench = await bench_that_guesses()
     bench.wall.wrong_by_ns = HOUR_NS
     await bench.half_write("b", 0)
     bench.wall.wrong_by_ns = 0
+    bench.count_anew()
     await bench.put("b", b"mine")
+    assert bench.counts("commits") == [2, 2, 2, 2]
     [half] = (await bench.rows("b", b"half"))[0]
-    mine = await bench.rows("b", b"mine")
-    if versioning is Versioning.NEVER:
-        assert [rows[0].time > half.time for rows in mine] == [True] * 4
-    else:
-        assert [len(rows) for rows in mine] == [0, 1, 1, 1]
+    assert [rows[0].time > half.time for rows in await bench.rows("b", b"mine")] == [True] * 4
     await bench.check_one_version("b", b"mine")
 
 
@@ -379,15 +356,6 @@ async def test_a_write_after_a_guess_in_doubt_is_in_doubt_when_rivals_win(monkey
 
 
 # --- in time ----------------------------------------------------------------------------------------------------------
-
-
-async def test_hanging_drives_are_told_of_in_time_after_a_wrong_guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "GUESSED_SECONDS", 0.5)
-    bench = await bench_that_guesses()
-    for drive in bench.watched[:2]:
-        drive.script.add(Fault.HANG, "commit", skip=1)
-    with pytest.raises(WriteQuorumLost):
-        await asyncio.wait_for(bench.put("first", b"newer"), 2)
 
 
 async def test_hanging_drives_are_told_of_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,6 @@ RETRY_SECONDS: Final = 0.01
 # Drives that have not taken a commit by then hang: with too few others the client is told within ten seconds, the read
 # before the commit included.
 COMMIT_SECONDS: Final = 6.0
-# The same bound for a write whose guess was wrong: it commits, reads and commits again.
-GUESSED_SECONDS: Final = 9.0
 
 
 class BucketChanged(Exception):
@@ -116,28 +114,25 @@ class Committer:
         """
         may_be_new = _may_make_a_key(write)
         guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new else None
-        in_time, is_in_doubt = deadline, False
+        is_in_doubt = False
         if guess is not None:
-            in_time = deadline.sooner(GUESSED_SECONDS)
-            record, answers = await self._attempt(
-                drive_set, write, guess, None, in_time, is_unread=True, deadline=deadline
-            )
-            if not _must_be_newer(write, record, answers) and self._acknowledge(drive_set, write, record, answers):
+            record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
+            # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
+            is_new = not any(isinstance(answer, Superseded) for answer in answers.values())
+            if is_new and self._acknowledge(drive_set, write, record, answers):
                 return record
+            self._new_keys.forget(drive_set, write.name.bucket_id)
             if _count_heard(answers) < drive_set.code.write_quorum:
                 self._raise_unless_retriable(drive_set, write, record, answers)
             is_in_doubt = _count_refused(answers) < len(answers)
-            write = _written_again(drive_set, write, record, answers)
+            write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
         for attempt in range(ATTEMPTS_MAX):
-            basis, decided = await self._read(drive_set, write, deadline=in_time)
+            basis, decided = await self._read(drive_set, write, deadline=deadline)
             if may_be_new:
                 self._new_keys.learn(drive_set, write.name.bucket_id, basis)
-            if may_be_new and write.keeps_created is not None and basis.newest_seen > write.keeps_created:
-                # A rival came between: with the time that its id carries the version would not become the latest.
-                raise self._in_doubt(drive_set, write, record, answers)
             if write.check is not None:
                 write.check(decided.record if decided is not None else None)
-            record, answers = await self._attempt(drive_set, write, basis, decided, in_time, deadline=deadline)
+            record, answers = await self._attempt(drive_set, write, basis, decided, deadline=deadline)
             if self._acknowledge(drive_set, write, record, answers):
                 return record
             self._raise_unless_retriable(drive_set, write, record, answers, is_in_doubt=is_in_doubt)
@@ -184,22 +179,19 @@ class Committer:
         write: VersionWrite,
         basis: WriteBasis,
         decided: Found | None,
-        in_time: Deadline,
         *,
         is_unread: bool = False,
         deadline: Deadline,
     ) -> tuple[Record, Answers[None]]:
-        """One commit to the drives of the basis, and what they say until `in_time`."""
+        """One commit to the drives of the basis, and what they say."""
         record = self._finished(write, basis, decided, drive_set)
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]
         if len(slots) < drive_set.code.write_quorum:  # Not one commit is sent that could not reach its quorum.
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
         commits = self._commits(drive_set, write, record, basis, slots, is_unread=is_unread)
-        answers = await self._send(drive_set, commits, in_time, is_unread=is_unread, deadline=deadline)
+        answers = await self._send(drive_set, commits, is_unread=is_unread, deadline=deadline)
         if 0 < count_values(answers) < drive_set.code.write_quorum and write.reload_bucket is not None:
-            answers |= await self._send_again(
-                drive_set, write.reload_bucket, commits, answers, in_time, deadline=deadline
-            )
+            answers |= await self._send_again(drive_set, write.reload_bucket, commits, answers, deadline=deadline)
         return record, answers
 
     async def _send_again(
@@ -208,7 +200,6 @@ class Committer:
         reload_bucket: Callable[[], Awaitable[int]],
         commits: Mapping[int, Commit],
         answers: Answers[None],
-        in_time: Deadline,
         *,
         deadline: Deadline,
     ) -> Answers[None]:
@@ -223,16 +214,10 @@ class Committer:
             _log.debug("a write met a bucket that can not be read again: %s", trouble)
             return {}
         again = {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in stale}
-        return await self._send(drive_set, again, in_time, deadline=deadline)
+        return await self._send(drive_set, again, deadline=deadline)
 
     def _send(
-        self,
-        drive_set: DriveSet,
-        commits: Mapping[int, Commit],
-        in_time: Deadline,
-        *,
-        is_unread: bool = False,
-        deadline: Deadline,
+        self, drive_set: DriveSet, commits: Mapping[int, Commit], *, is_unread: bool = False, deadline: Deadline
     ) -> Coroutine[Any, Any, Answers[None]]:
         """A drive that hangs is waited for no longer than the grace once W others have taken the commit; an unread one
         can be read and sent anew, so there it is enough that W have said something."""
@@ -244,7 +229,7 @@ class Committer:
             0 if is_unread else quorum,
             (lambda answers: _count_heard(answers) >= quorum) if is_unread else None,
             # The calls keep their own: what arrives late is a commit all the same. Only the writer stops waiting.
-            deadline=in_time.sooner(COMMIT_SECONDS),
+            deadline=deadline.sooner(COMMIT_SECONDS),
             grace_seconds=GRACE_SECONDS,
             adopt=self._tasks.adopt,
         )
@@ -324,29 +309,20 @@ class Committer:
 
 
 def _may_make_a_key(write: VersionWrite) -> bool:
-    """Whether it can be committed unread when its key is new: a blind write of an object that has shards. A record
-    without them rolls forward from one holder, so one that a later attempt has superseded could come back."""
+    """Whether it can be committed unread when its key is new: a blind write of an object without versions that has
+    shards. A record without them rolls forward from one holder, so one that a second attempt has superseded could come
+    back; and the second attempt of a new version could not have the same id, which tells when the version was created.
+    """
     draft = write.draft
-    is_plain = write.check is None and write.also is None and write.requires is None and write.keeps_created is None
-    return is_plain and write.scope is CasScope.KEY and draft.space is Space.OBJECT and bool(draft.parts)
-
-
-def _written_again(drive_set: DriveSet, write: VersionWrite, record: Record, answers: Answers[None]) -> VersionWrite:
-    """The write that follows a guess. When so many drives may hold the record that it can be rolled forward, it must be
-    a newer one of the very same version. A version's id carries the time when it was created."""
-    write = msgspec.structs.replace(write, not_before=record.time)
-    if write.version_id is not None or len(answers) - _count_refused(answers) < drive_set.code.k:
-        return write
-    return msgspec.structs.replace(write, version_id=record.version_id, keeps_created=record.created)
-
-
-def _must_be_newer(write: VersionWrite, record: Record, answers: Answers[None]) -> bool:
-    """Whether a drive tells of something newer than the record, which replaces the null version: a writer that reads
-    would have come after it. A new version has its place by its own time, as long as W drives took it."""
-    if write.version_id is None:
-        return False
-    newest = (answer.fields.get("newest", 0) for answer in answers.values() if isinstance(answer, Superseded))
-    return any(isinstance(time, int) and time >= record.time for time in newest)
+    return (
+        draft.space is Space.OBJECT
+        and bool(draft.parts)
+        and write.version_id == NULL_VERSION
+        and write.scope is CasScope.KEY
+        and write.check is None
+        and write.also is None
+        and write.requires is None
+    )
 
 
 def _count_refused(answers: Answers[None]) -> int:

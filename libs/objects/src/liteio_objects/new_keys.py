@@ -25,6 +25,8 @@ class NewKeys:
         generations = self._generations.get(drive_set.set_index)
         if generations is None or bucket_id not in self._buckets:
             return None
+        if any(drive.is_likely_slow for drive in drive_set.drives):  # A read tells first whether W drives are there.
+            return None
         return WriteBasis(NO_TIME, generations, None, is_whole=True)
 
     def learn(self, drive_set: DriveSet, bucket_id: BucketId, basis: WriteBasis) -> None:
