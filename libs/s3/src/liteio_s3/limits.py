@@ -24,7 +24,7 @@ check(PATH_BYTES_MAX < 8 * KIB, "a path fits the buffers of HTTP servers")
 # Bodies in XML.
 XML_BODY_BYTES_MAX: Final = MIB  # configurations, tags, access control
 # 1,000 keys of 1,024 bytes with their elements are 1.1 MB; 10,000 parts with ETag and SHA-256 are 1.9 MB.
-LONG_XML_BODY_BYTES_MAX: Final = 4 * MIB
+LONG_XML_BODY_BYTES_MAX: Final = 3 * MIB
 # What a long document may be made of, so that parsing it takes no more than 50 ms. A part has its number, ETag and a
 # checksum or two, and minio-go repeats the namespace in each.
 LONG_XML_TAGS_MAX: Final = 2 * (1 + 2 + 2) * PART_NUMBER_MAX + 1_000
