@@ -52,7 +52,12 @@ LONG_PARSERS: dict[str, Callable[[bytes], object]] = {
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """The least of three, so that what else the machine does counts little."""
+    """By the yardstick."""
+    return least_of_three(call) / max(1.0, least_of_three(yardstick) / YARDSTICK_SECONDS)
+
+
+def least_of_three(call: Callable[[], object]) -> float:
+    """So that what else the machine does counts little."""
     taken = []
     for _ in range(3):
         started = time.thread_time()
@@ -61,18 +66,13 @@ def seconds_of(call: Callable[[], object]) -> float:
         except S3Failure:
             pass
         taken.append(time.thread_time() - started)
-    return min(taken) / max(1.0, yardstick() / YARDSTICK_SECONDS)
-
-
-def yardstick() -> float:
-    """What a fixed piece of work takes now."""
-    taken = []
-    for _ in range(3):
-        started = time.thread_time()
-        for number in range(50_000):
-            str(number)
-        taken.append(time.thread_time() - started)
     return min(taken)
+
+
+def yardstick() -> None:
+    """A fixed piece of work."""
+    for number in range(50_000):
+        str(number)
 
 
 def fill(piece: str, size: int) -> str:

@@ -141,10 +141,10 @@ def vouches(view: View, record: Record, slot: int) -> bool:
     return slot < len(record.generations) and record.generations[slot] in (view.generation, "")
 
 
-def is_named(record: Record, slot: int) -> bool:
-    """R5: whether the record may be brought to this drive before it is proven. A drive that it does not name vouches
-    for not holding it (R3), also when it was given it and emptied since."""
-    return slot < len(record.generations) and record.generations[slot] != ""
+def named_generation(record: Record, slot: int) -> Generation:
+    """The generation that the record names for this drive, "" for none. R5: where it names none it is brought only when
+    it is proven: such a drive vouches for not holding it (R3), also when it was given it and emptied since."""
+    return record.generations[slot] if slot < len(record.generations) else Generation("")
 
 
 def _holders_needed(record: Record, code: CodeParams) -> int:

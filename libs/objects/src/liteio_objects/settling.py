@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import Generation, VersionId
+from liteio_base.ids import VersionId
 from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.storage import (
     CasScope,
@@ -23,7 +23,16 @@ from liteio_contracts.storage_errors import StorageError
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet, ask_drives, ask_most, values
-from liteio_objects.read_rule import Decision, Standing, View, Weighed, candidates, is_named, is_witnessed, weigh
+from liteio_objects.read_rule import (
+    Decision,
+    Standing,
+    View,
+    Weighed,
+    candidates,
+    is_witnessed,
+    named_generation,
+    weigh,
+)
 from liteio_objects.registers import Registers, read_registers
 from liteio_objects.shard_reading import PayloadShard, rebuild_inline, rebuild_part
 
@@ -88,7 +97,7 @@ class Settler:
         lacking = [
             slot
             for slot in views
-            if slot not in weighed.holders and (weighed.is_proven or is_named(weighed.record, slot))
+            if slot not in weighed.holders and (weighed.is_proven or named_generation(weighed.record, slot))
         ]
         if not lacking:
             return weighed.holders
@@ -133,15 +142,11 @@ class Settler:
         """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives are seen to do so."""
         entry, record = weighed.entry, weighed.record
         ref = VersionRef(name, entry.version_id, entry.time)
-
-        def named_generation(slot: int) -> Generation:
-            return record.generations[slot] if slot < len(record.generations) else Generation("")
-
         await ask_most(
             drive_set,
             drive_set.slots,
             lambda drive: drive.fence(
-                FenceRequest(ref, record.base, named_generation(drive.slot)),
+                FenceRequest(ref, record.base, named_generation(record, drive.slot)),
                 deadline=deadline,
             ),
             deadline=deadline,
