@@ -306,9 +306,11 @@ class JobThreads:
         return jobs, False
 
     def _work_on(self, jobs: list[Job]) -> bool:
-        wanted = [job for job in jobs if job.is_wanted]
-        for job in jobs if len(wanted) < len(jobs) else ():
-            if not job.is_wanted:
+        wanted = []
+        for job in jobs:  # Its caller may give up at any moment: each is asked once.
+            if job.is_wanted:
+                wanted.append(job)
+            else:
                 job.error = DriveTimeout("nobody waited for it any more")
         has_more = False
         try:
