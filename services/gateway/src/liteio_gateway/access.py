@@ -1,7 +1,10 @@
 """Who is calling, and may they: authentication of every request, and the seam behind which permissions are decided."""
 
 import re
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+import msgspec
 
 from liteio_base.clock import Clock
 from liteio_gateway.asgi import App, Receive, Scope, Send
@@ -12,7 +15,7 @@ from liteio_s3.presign_v2 import HOISTED_STANDARD, is_version_2
 from liteio_s3.sigv4 import Authenticated, AuthKind, SignedRequest, authenticate
 
 
-class Question(NamedTuple):
+class Question(msgspec.Struct, frozen=True, gc=False):
     """One thing that a caller wants to do. `action` as policies spell it ("s3:GetObject"); `key` "" for a bucket."""
 
     action: str
@@ -61,7 +64,7 @@ class Authentication:
     def __init__(self, app: App, *, credentials: CredentialSource, clock: Clock, region: str) -> None:
         self._app, self._credentials, self._clock, self._region = app, credentials, clock, region
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             request = request_of(scope)
             outcome = self._authenticate(request)
@@ -70,7 +73,7 @@ class Authentication:
             request.exchange.caller = request.caller.access_key
             if outcome.kind is AuthKind.PRESIGNED:
                 _take_hoisted_headers(request)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _authenticate(self, request: S3Request) -> Authenticated:
         signed = SignedRequest(

@@ -3,7 +3,7 @@
 Authentication, routing and storage all use what is decided here, from `raw_path`; the server's own `path` is not read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from liteio_gateway.asgi import HAS_MESSAGE, App, Receive, Scope, Send
@@ -25,15 +25,13 @@ class Addressing:
     def __init__(self, app: App, *, domains: Sequence[str]) -> None:
         self._app, self._domains = app, tuple(domains)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request = self._read(scope, receive)
-        exchange = request.exchange
-        exchange.bucket, exchange.key = request.bucket, request.key
-        attach_request(scope, request)
-        await self._app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            request = self._read(scope, receive)
+            exchange = request.exchange
+            exchange.bucket, exchange.key = request.bucket, request.key
+            attach_request(scope, request)
+        return self._app(scope, receive, send)
 
     def _read(self, scope: Scope, receive: Receive) -> S3Request:
         raw_headers = scope["headers"]

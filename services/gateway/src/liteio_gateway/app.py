@@ -59,7 +59,11 @@ def build_pipeline(
     operation_seconds: float,
     body_idle_seconds: float,
 ) -> App:
-    """Read from the bottom to the top: the last one wrapped is the first to see a request."""
+    """Read from the bottom to the top: the last one wrapped is the first to see a request.
+
+    One that only acts before it hands a request on is a plain function that returns what the next one gives: the event
+    loop passes through every coroutine of a chain each time that the innermost one waits.
+    """
     context = Context(store, authorizer, clock, region, operation_seconds, body_idle_seconds)
     app: App = Dispatch(context)
     # Authentication stands right before the dispatcher, behind addressing: it verifies the very target that is

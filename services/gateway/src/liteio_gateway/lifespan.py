@@ -1,7 +1,7 @@
 """The process's life: what a gateway needs is opened before the first request and closed after the last."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -20,13 +20,12 @@ class Lifespan:
         self._opening = opening
         self._app: App | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
+            return self._live(receive, send)
         check(self._app is not None, "the server starts the lifespan before it takes requests")
         assert self._app is not None
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -4,6 +4,7 @@ The paths are MinIO's and our own. A bucket may still be called `health` or `min
 GET or HEAD and no signature, are probes. Answers carry no details: anyone may ask.
 """
 
+from collections.abc import Awaitable
 from typing import Final
 
 from liteio_base.clock import Clock
@@ -23,10 +24,12 @@ class Probes:
     def __init__(self, app: App, *, store: ObjectLayer, clock: Clock) -> None:
         self._app, self._store, self._clock = app, store, clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["raw_path"] not in _PATHS or not _is_probe(scope):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._answer(scope, send)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
         exchange_of(scope).operation = "HealthProbe"
         is_well = scope["raw_path"] in _LIVE or await self._is_ready()
         headers = [(b"content-length", b"0"), (b"cache-control", b"no-store")]

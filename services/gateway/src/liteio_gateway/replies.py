@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from liteio_gateway.asgi import ClientGone, Receive, Send
 
 XML: Final = "application/xml"
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """Status, headers (lower-case names), and a body: bytes at hand or a stream of exactly `content-length` bytes.
 
     `close` releases what the stream holds; it is awaited however sending ends. For HEAD, a handler gives the headers of
@@ -19,7 +19,7 @@ class Reply:
     """
 
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     close: Callable[[], Awaitable[None]] | None = None

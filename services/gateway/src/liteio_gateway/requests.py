@@ -1,8 +1,9 @@
 """`S3Request`: one request as handlers see it. Its names were decoded once, from the raw path; nobody looks again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from liteio_base.ids import VersionId
 from liteio_gateway.asgi import Receive, Scope
@@ -17,7 +18,7 @@ _VERSION_PARAMETER: Final = "versionId"
 _USER_AGENT_CHARACTERS_MAX: Final = 256
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who asks. An anonymous caller has empty names."""
 
     access_key: str = ""
@@ -36,8 +37,7 @@ ANONYMOUS: Final = Caller()
 _UNPROVEN: Final = Authenticated(AuthKind.ANONYMOUS, None, UNSIGNED)
 
 
-@dataclass(slots=True)
-class S3Request:
+class S3Request(msgspec.Struct):
     """`parameters` and `headers` hold decoded text by name (headers in lower case), `query` the same in order. Of a
     presigned request, `x-amz-*` parameters count as headers. `raw_headers` are as they came, for the signature.
     `has_message`: whether `receive` would answer at once. `is_hosted`: the Host header names the bucket, so `raw_path`
@@ -58,7 +58,7 @@ class S3Request:
     raw_headers: list[tuple[bytes, bytes]]
     has_message: Callable[[], bool]
     caller: Caller = ANONYMOUS
-    authenticated: Authenticated = field(default=_UNPROVEN)
+    authenticated: Authenticated = _UNPROVEN
 
     @property
     def is_head(self) -> bool:

@@ -1,7 +1,9 @@
 """GetObject, HeadObject, GetObjectAttributes."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from liteio_base.byte_span import ByteSpan
 from liteio_base.check import check
@@ -43,7 +45,7 @@ from liteio_s3.unsupported import refuse_unsupported
 _PARTS_COUNT_HEADER: Final = "x-amz-mp-parts-count"
 
 
-class _Plan(NamedTuple):
+class _Plan(msgspec.Struct, frozen=True, gc=False):
     """What a read answers: status, headers, and the bytes."""
 
     status: int
