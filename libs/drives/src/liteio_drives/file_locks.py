@@ -6,15 +6,16 @@ share a byte only wait for each other. DESIGN section 6.
 """
 
 import asyncio
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import struct
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
@@ -25,19 +26,11 @@ _PAUSE_SECONDS_MIN: Final = 0.001
 _PAUSE_SECONDS_MAX: Final = 0.05
 _OFFSET_BYTES: Final = 7  # offsets stay below 2**56, well inside off_t
 
-
-@dataclass(slots=True)
-class _Turn:
-    """The queue of one name in this process; kept while anyone waits for it or holds it."""
-
-    lock: asyncio.Lock
-    users: int = 0
-
-
-class _HeldLease:
-    """A lock that the kernel keeps until it is given back: it is never lost while held."""
-
-    is_held = True
+# fcntl(2) as the C library has it, called so that the interpreter's lock is kept: F_OFD_SETLK never waits, and to get
+# that lock back from the drives' busy threads takes several times as long as the call.
+_fcntl: Final[Any] = ctypes.PyDLL(None, use_errno=True).fcntl
+_fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
+_fcntl.restype = ctypes.c_int
 
 
 class FileLocks:
@@ -46,58 +39,53 @@ class FileLocks:
     def __init__(self, path: Path, clock: Clock, randomness: Randomness) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._clock, self._randomness = clock, randomness
-        self._turns: dict[int, _Turn] = {}
+        # By the offset of each name that somebody of this process has: who waits for it, in turn.
+        self._queues: dict[int, deque[asyncio.Future[None]]] = {}
 
     def close(self) -> None:
         os.close(self._file)
 
-    @asynccontextmanager
-    async def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AsyncIterator[Lease]:
+    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> "_Hold":
         """Hold all of `names`. Raises LockTimeout at the deadline."""
-        held: list[int] = []
-        try:
-            for offset in sorted({_offset_of(name) for name in names}):
-                await self._take(offset, deadline)
-                held.append(offset)
-            yield _HeldLease()
-        finally:
-            for offset in reversed(held):
-                self._give_back(offset)
+        return _Hold(self, names, deadline)
 
-    async def _take(self, offset: int, deadline: Deadline) -> None:
-        turn = self._turns.setdefault(offset, _Turn(asyncio.Lock()))
-        turn.users += 1
+    async def take(self, offset: int, deadline: Deadline) -> None:
+        """Hold the byte at `offset`. Raises LockTimeout."""
+        if offset in self._queues:
+            await self._wait_turn(offset, deadline)
+        else:
+            self._queues[offset] = deque()
         try:
-            await self._wait_turn(turn, deadline)
-            try:
-                await self._wait_for_file(offset, deadline)
-            except BaseException:
-                turn.lock.release()
-                raise
+            await self._wait_for_file(offset, deadline)
         except BaseException:
-            self._leave(offset, turn)
+            self._end_turn(offset)
             raise
 
-    def _give_back(self, offset: int) -> None:
-        turn = self._turns[offset]
+    def give_back(self, offset: int) -> None:
         self._set(offset, fcntl.F_UNLCK)
-        turn.lock.release()
-        self._leave(offset, turn)
+        self._end_turn(offset)
 
-    def _leave(self, offset: int, turn: _Turn) -> None:
-        turn.users -= 1
-        if not turn.users:
-            del self._turns[offset]
-
-    async def _wait_turn(self, turn: _Turn, deadline: Deadline) -> None:
-        if not turn.lock.locked():  # An uncontended lock is had without a timer.
-            await turn.lock.acquire()
-            return
+    async def _wait_turn(self, offset: int, deadline: Deadline) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues[offset].append(turn)
         try:
             async with asyncio.timeout(deadline.seconds_left()):
-                await turn.lock.acquire()
-        except TimeoutError as late:
-            raise LockTimeout("another writer of this process holds the lock") from late
+                await turn
+        except BaseException as gone:
+            if turn.done() and not turn.cancelled():  # It came at the very moment: the next one's, then.
+                self._end_turn(offset)
+            if isinstance(gone, TimeoutError):
+                raise LockTimeout("another writer of this process holds the lock") from gone
+            raise
+
+    def _end_turn(self, offset: int) -> None:
+        queue = self._queues[offset]
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():  # Those who gave up are still in the queue.
+                turn.set_result(None)
+                return
+        del self._queues[offset]
 
     async def _wait_for_file(self, offset: int, deadline: Deadline) -> None:
         pause = _PAUSE_SECONDS_MIN
@@ -109,11 +97,41 @@ class FileLocks:
 
     def _set(self, offset: int, kind: int) -> bool:
         """Try to take or give back the byte at `offset`; never waits. False when another process holds it."""
-        try:
-            fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
-        except (BlockingIOError, PermissionError):
+        if _fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0)) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EAGAIN, errno.EACCES):
             return False
-        return True
+        raise OSError(code, os.strerror(code))
+
+
+class _Hold:
+    """Locks being held: `async with`. They are its own lease: what the kernel keeps is never lost while held."""
+
+    __slots__ = ("_deadline", "_held", "_locks", "_names")
+
+    is_held = True
+
+    def __init__(self, locks: FileLocks, names: Sequence[bytes], deadline: Deadline) -> None:
+        self._locks, self._names, self._deadline = locks, names, deadline
+        self._held: list[int] = []
+
+    async def __aenter__(self) -> Lease:
+        try:
+            for offset in sorted({_offset_of(name) for name in self._names}):
+                await self._locks.take(offset, self._deadline)
+                self._held.append(offset)
+        except BaseException:
+            self._give_back()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for offset in reversed(self._held):
+            self._locks.give_back(offset)
 
 
 def _offset_of(name: bytes) -> int:
