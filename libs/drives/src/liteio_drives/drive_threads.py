@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from liteio_base.check import check
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
@@ -25,42 +27,20 @@ Result = TypeVar("Result")
 _TIMER_SLACK_SECONDS: Final = 0.001  # deadlines this close together expire together
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One call: what to do, and what came of it. `work` runs on the thread with what the thread owns as argument."""
 
-    __slots__ = (
-        "at",
-        "error",
-        "future",
-        "is_answered",
-        "is_lazy",
-        "is_new_data",
-        "result",
-        "topics",
-        "undo",
-        "work",
-    )
-
-    def __init__(
-        self,
-        work: Callable[[Any], Any],
-        future: "asyncio.Future[Any]",
-        *,
-        is_lazy: bool = False,
-        is_new_data: bool = False,
-        topics: Sequence[Any] | None = None,
-        undo: Callable[[Any], object] | None = None,
-    ) -> None:
-        self.work = work
-        self.future = future
-        self.is_lazy = is_lazy  # may wait a little for company, and need not be on the disk when it is answered
-        self.is_new_data = is_new_data  # refused when the drive is full
-        self.topics = topics  # all that it is about, for a handler that looks at many at once; None: it can not tell
-        self.at = math.inf  # the loop's time at which its caller gives up
-        self.undo = undo  # gives back a result that nobody waited for
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.is_answered = False
+    work: Callable[[Any], Any]
+    future: "asyncio.Future[Any]"
+    at: float = math.inf  # the loop's time at which its caller gives up
+    is_lazy: bool = False  # may wait a little for company, and need not be on the disk when it is answered
+    is_new_data: bool = False  # refused when the drive is full
+    # All that it is about, for a handler that looks at many at once; None: it can not tell.
+    topics: Sequence[Any] | None = None
+    undo: Callable[[Any], object] | None = None  # gives back a result that nobody waited for
+    result: Any = None
+    error: BaseException | None = None
+    is_answered: bool = False
 
     @property
     def is_wanted(self) -> bool:
@@ -142,8 +122,8 @@ class JobThreads:
             if problem is not None:
                 return self.refuse(problem)
         future: asyncio.Future[Result] = self.loop.create_future()
-        job = Job(work, future, is_lazy=is_lazy, is_new_data=is_new_data, topics=topics, undo=undo)
-        self._watch(job, self.loop.time() + deadline.seconds_left())
+        job = Job(work, future, self.loop.time() + deadline.seconds_left(), is_lazy, is_new_data, topics, undo)
+        self._watch(job)
         self._submit(job)
         return future
 
@@ -223,12 +203,11 @@ class JobThreads:
             for job in jobs:
                 self._queue.put([job])
 
-    def _watch(self, job: Job, at: float) -> None:
+    def _watch(self, job: Job) -> None:
         """One timer for all callers, at the first deadline: a timer for each call costs more than the call."""
-        job.at = at
         self._watched.add(job)
-        if self._timer is None or at < self._timer.when():
-            self._set_timer(at)
+        if self._timer is None or job.at < self._timer.when():
+            self._set_timer(job.at)
 
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:
@@ -238,7 +217,7 @@ class JobThreads:
     def _deliver(self, jobs: list[Job]) -> None:
         self._watched.difference_update(jobs)
         if self._under_way:
-            self._under_way -= sum(not job.is_lazy for job in jobs)
+            self._under_way -= [job.is_lazy for job in jobs].count(False)
             if not self._under_way:
                 self._company = self._handed + self._callers
                 if self._waiting:
