@@ -1,18 +1,18 @@
 """Confirms: telling the drives that a record is committed, so that they trim what it replaced. Batched, never waited
 for."""
 
-import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import VersionRef
-from liteio_objects.drive_set import DriveSet, ask_most
+from liteio_objects.drive_set import DriveSet, ask_drives, ask_most
 from liteio_objects.tasks import OwnedTasks
 
-# Confirms ride with later traffic. Waiting this long lets one call a drive carry the confirms of many writes; until it
-# arrives a read of the key asks all drives instead of a few.
-BATCH_SECONDS: Final = 0.005
+# Confirms ride with later traffic. Waiting this long, which is what a drive has them wait for company too, has one call
+# a drive carry the confirms of many writes; until it arrives a read of the key asks W drives or all, not the fewest.
+BATCH_SECONDS: Final = 0.02
 BATCH_REFS_MAX: Final = 512
 CONFIRM_SECONDS: Final = 10.0
 
@@ -45,8 +45,9 @@ class Confirmer:
         await self._clock.sleep(BATCH_SECONDS)
         refs = self._waiting.pop(drive_set.set_index, [])
         for start in range(0, len(refs), BATCH_REFS_MAX):
-            batch = refs[start : start + BATCH_REFS_MAX]
-            deadline = Deadline.after(CONFIRM_SECONDS, self._clock)
-            await asyncio.gather(
-                *(self._tasks.shielded(drive.confirm(batch, deadline=deadline)) for drive in drive_set.drives)
-            )
+            await self._send(drive_set, refs[start : start + BATCH_REFS_MAX])
+
+    async def _send(self, drive_set: DriveSet, refs: Sequence[VersionRef]) -> None:
+        """The drives' trouble is theirs: the sweep repeats it."""
+        deadline = Deadline.after(CONFIRM_SECONDS, self._clock)
+        await ask_drives(drive_set, drive_set.slots, lambda drive: drive.confirm(refs, deadline=deadline))

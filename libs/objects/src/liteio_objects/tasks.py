@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,15 +37,6 @@ class OwnedTasks:
         task.add_done_callback(partial(self._forget, ended))
         await ended  # asyncio.shield does the same with two callbacks more.
         return task.result()
-
-    @staticmethod
-    async def shielded(call: Awaitable[T]) -> T | None:
-        """Await `call`; a drive's trouble is logged at debug level and gives None."""
-        try:
-            return await call
-        except StorageError as error:
-            _log.debug("a drive did not take background work: %s", error)
-            return None
 
     async def drain(self, seconds: float) -> None:
         """Wait for all tasks at most so long; what is left is cancelled."""
