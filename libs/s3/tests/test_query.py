@@ -85,8 +85,8 @@ def test_path_style(path: bytes, bucket: str, key: str) -> None:
 @given(st.sampled_from(["b", "my.bucket"]), texts)
 def test_the_two_styles_name_the_same_object(bucket: str, key: str) -> None:
     raw_key = quote(key, safe="").encode()
-    by_path = parse_resource(b"/" + bucket.encode() + b"/" + raw_key, HOST, ["store.example"])
-    by_host = parse_resource(b"/" + raw_key, bucket.encode() + b"." + HOST, ["store.example"])
+    by_path = parse_resource(b"/" + bucket.encode() + b"/" + raw_key, HOST, ("store.example",))
+    by_host = parse_resource(b"/" + raw_key, bucket.encode() + b"." + HOST, ("store.example",))
     assert by_path == by_host == Resource(bucket, key)
 
 
@@ -107,7 +107,7 @@ def test_the_two_styles_name_the_same_object(bucket: str, key: str) -> None:
     ],
 )
 def test_hosts_name_buckets_under_the_longest_domain(host: bytes, bucket: str) -> None:
-    assert hosted_bucket(host, ["store.example", "s3.store.example"]) == bucket
+    assert hosted_bucket(host, ("store.example", "s3.store.example")) == bucket
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_hosts_name_buckets_under_the_longest_domain(host: bytes, bucket: str) -
 )
 def test_bad_hosts_are_refused(host: bytes) -> None:
     with pytest.raises(S3Failure) as raised:
-        parse_resource(b"/bucket/key", host, ["a"])
+        parse_resource(b"/bucket/key", host, ("a",))
     assert (raised.value.code, raised.value.status) == ("InvalidRequest", 400)
 
 

@@ -4,7 +4,7 @@ Source: AWS, "Create a signed AWS API request", with S3's exception: the path is
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
@@ -33,17 +33,16 @@ def _encode(text: str) -> str:
     return text if _PLAIN_TEXT.fullmatch(text) else quote(text, safe="")
 
 
-def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def index_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Values by lower-case name. Repeated headers are joined by commas, as they are signed.
 
     So a reader of a header that must stand once sees a comma, which the grammar of no such header has.
     """
-    listed = list(headers)
-    index = dict(listed)
-    if len(index) == len(listed):
+    index = dict(headers)
+    if len(index) == len(headers):
         return index
     index = {}
-    for name, value in listed:
+    for name, value in headers:
         index[name] = b"%s,%s" % (fold_spaces(index[name]), fold_spaces(value)) if name in index else value
     return index
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from liteio_s3.errors import INVALID_ARGUMENT, NOT_IMPLEMENTED, X_AMZ_CONTENT_SHA256_MISMATCH, S3Failure
+from liteio_s3.signing import EMPTY_SHA256
 
 
 class PayloadMode(StrEnum):
@@ -59,7 +60,8 @@ class Payload:
 
 UNSIGNED: Final = Payload(PayloadMode.UNSIGNED)
 _BY_VALUE: Final = {
-    mode.value.encode("ascii"): Payload(mode) for mode in PayloadMode if mode is not PayloadMode.SIGNED_SHA256
+    **{mode.value.encode("ascii"): Payload(mode) for mode in PayloadMode if mode is not PayloadMode.SIGNED_SHA256},
+    EMPTY_SHA256.encode("ascii"): Payload(PayloadMode.SIGNED_SHA256, bytes.fromhex(EMPTY_SHA256)),  # of all but uploads
 }
 
 

@@ -25,7 +25,7 @@ _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed, but not frozen: each request makes one, and freezing doubles what that takes
 class Resource:
     """What a path names: the service (both empty), a bucket (`key` empty), or an object.
 
@@ -80,7 +80,7 @@ def _decode_pair(pair: bytes) -> tuple[bytes, bytes]:
     return percent_decode(name), percent_decode(value)
 
 
-def parse_resource(raw_path: bytes, host: bytes, domains: Sequence[str] = ()) -> Resource:
+def parse_resource(raw_path: bytes, host: bytes, domains: tuple[str, ...] = ()) -> Resource:
     """The bucket and key that a request names.
 
     `raw_path` is the path as sent, without the query; `host` the Host header. A host that is a label in front of one of
@@ -110,18 +110,13 @@ def decode_path(raw_path: bytes) -> str:
         raise S3Failure(INVALID_URI) from None
 
 
-def hosted_bucket(host: bytes, domains: Sequence[str] = ()) -> str:
+@lru_cache(maxsize=256)  # nearly all requests of a store name one host
+def hosted_bucket(host: bytes, domains: tuple[str, ...] = ()) -> str:
     """The bucket that a virtual-hosted Host header names, "" for path style. Raises InvalidRequest for a bad Host.
 
     Only a name or address with an optional port is let through: a Host holding `/`, `?`, `#` or `@` would make a URL
     built from it name another path than the one that was authorised.
     """
-    return _hosted_bucket(host, tuple(domains))
-
-
-@lru_cache(maxsize=256)
-def _hosted_bucket(host: bytes, domains: tuple[str, ...]) -> str:
-    """Nearly all requests of a store name one host."""
     found = _HOST.fullmatch(host) if len(host) <= HOST_BYTES_MAX else None
     if found is None:
         raise S3Failure(INVALID_REQUEST, "The Host header is not valid.")

@@ -7,10 +7,16 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from liteio_base.check import check
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 ALGORITHM: Final = b"AWS4-HMAC-SHA256"
 SCOPE_END: Final = "aws4_request"
+_BLOCK_BYTES: Final = 64  # of SHA-256
 SIGNING_KEYS_MAX: Final = 4096  # (credential, day, region) triples in use; about 1 MiB
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
@@ -51,13 +57,22 @@ def string_to_sign(timestamp: bytes, scope: bytes, canonical_request: bytes) -> 
 
 
 def sign(key: bytes, message: bytes) -> bytes:
-    """64 lower-case hexadecimal digits."""
-    running = _keyed(key).copy()
-    running.update(message)
-    return running.hexdigest().encode("ascii")
+    """HMAC-SHA256, as 64 lower-case hexadecimal digits. `key`: as `signing_key` gives it."""
+    inner_keyed, outer_keyed = _keyed(key)
+    inner, outer = inner_keyed.copy(), outer_keyed.copy()
+    inner.update(message)
+    outer.update(inner.digest())
+    return outer.hexdigest().encode("ascii")
 
 
 @lru_cache(maxsize=SIGNING_KEYS_MAX)
-def _keyed(key: bytes) -> hmac.HMAC:
-    """An HMAC of no bytes yet. Taking in the key is half of what a short message costs."""
-    return hmac.new(key, digestmod="sha256")
+def _keyed(key: bytes) -> "tuple[_Hash, _Hash]":
+    """HMAC's two hashes, which have taken in the key and nothing else: half of what a short message costs.
+
+    The `hmac` of Python would do, but for its wrappers: four Python functions a signature, 4 % of a HEAD's loop time.
+    Source: RFC 2104, sections 2 and 4.
+    """
+    check(len(key) <= _BLOCK_BYTES, "a signing key is not longer than a block")
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = (hashlib.sha256(bytes([byte ^ pad for byte in block])) for pad in (0x36, 0x5C))
+    return inner, outer
