@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -58,7 +59,7 @@ from liteio_drives.index import DriveIndex, distrust_index
 from liteio_drives.index_rows import Register
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
-from liteio_drives.record_view import is_new_data, version_bytes, view_commit
+from liteio_drives.record_view import version_bytes, view_commit
 from liteio_drives.shard_files import LocalShardReader, LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
 from liteio_drives.shard_folder import ShardFolder
 from liteio_formats.format_json import DriveFormat, FormatError
@@ -210,17 +211,17 @@ class LocalDrive:
         except StorageError as refusal:
             return self._committer.refuse(refusal)
         now_ns = self._clock.now_ns()
-        files = [file for row in view.rows for file in row.files]
 
         def write(index: DriveIndex) -> None:
             index.changes.commit(view, index.meta, now_ns)
-            if files:
-                index.after_commit.append(lambda: self._folder.named(files))
+            for row in view.rows:
+                if row.files:
+                    index.after_commit.append(partial(self._folder.named, row.files))
 
         return self._change(
             write,
             deadline,
-            is_new_data=is_new_data(view),
+            is_new_data=view.is_new_data,
             topics=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
         )
 

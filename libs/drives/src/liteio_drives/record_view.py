@@ -3,6 +3,8 @@
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
+
 from liteio_base.check import check
 from liteio_base.ids import NULL_VERSION, BucketId, Generation, HybridTime, VersionId, is_version_id
 from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit
@@ -24,8 +26,11 @@ class NamedFile(NamedTuple):
     part_size_bytes: int
 
 
-class RowView(NamedTuple):
-    """One row to add. `version` is the id's bytes, NULL_BYTES for the null version."""
+class RowView(msgspec.Struct, frozen=True, gc=False):
+    """One row to add. `version` is the id's bytes, NULL_BYTES for the null version.
+
+    What the record says comes first, as `_read_once` gives it: it is the same on every drive.
+    """
 
     record: Record
     space: Space
@@ -36,9 +41,10 @@ class RowView(NamedTuple):
     time: HybridTime
     kind: Kind
     size_bytes: int
-    files: tuple[NamedFile, ...]
-    encoded: bytes
+    is_new_data: bool  # A full drive refuses values of objects, parts and uploads; not deletes, nor a bucket's records.
     digest: bytes
+    encoded: bytes
+    files: tuple[NamedFile, ...]
     scope: CasScope
     base: HybridTime
     shard_index: int
@@ -46,7 +52,7 @@ class RowView(NamedTuple):
     payload_hash: bytes
 
 
-class CommitView(NamedTuple):
+class CommitView(msgspec.Struct, frozen=True, gc=False):
     rows: tuple[RowView, ...]
     generation: Generation | None
     bucket_number: int | None
@@ -55,11 +61,15 @@ class CommitView(NamedTuple):
     events: tuple[bytes, ...]
     is_unread: bool
 
+    @property
+    def is_new_data(self) -> bool:
+        return any(row.is_new_data for row in self.rows)
+
 
 def view_commit(commit: Commit) -> CommitView:
     """Decode and check every record. Raises RecordCorrupt: a drive keeps only what it can read again."""
     return CommitView(
-        tuple(_view_row(row) for row in commit.rows),
+        tuple(map(_view_row, commit.rows)),
         commit.generation,
         commit.bucket_number,
         commit.requires,
@@ -67,11 +77,6 @@ def view_commit(commit: Commit) -> CommitView:
         commit.events,
         commit.is_unread,
     )
-
-
-def is_new_data(view: CommitView) -> bool:
-    """Whether a full drive refuses it: values of objects, parts and uploads; not deletes, nor a bucket's records."""
-    return any(row.kind is Kind.VALUE and row.space is not Space.BUCKET for row in view.rows)
 
 
 def version_bytes(version_id: VersionId) -> bytes | None:
@@ -121,20 +126,18 @@ def decode_held(encoded: bytes) -> Record:
         raise RecordCorrupt(str(problem)) from problem
 
 
+_RecordFacts = tuple[Record, Space, BucketId, bytes, bytes, HybridTime, HybridTime, Kind, int, bool, bytes]
+
+
 @lru_cache(maxsize=128)
-def _decode_once(encoded: bytes) -> tuple[Record, bytes, bytes]:
-    """A record, the bytes of its version id, its digest. A writer sends the same bytes to every drive of a process."""
+def _read_once(encoded: bytes) -> _RecordFacts:
+    """A view's first fields. A writer sends the same bytes to every drive of a process."""
     record = decode_held(encoded)
     version = version_bytes(record.version_id)
     if version is None:
         raise RecordCorrupt("not a version id of this store", version_id=record.version_id)
     check(record.time >= 0 and record.created >= 0, "hybrid times are not negative")
-    return record, version, digest_of(encoded)
-
-
-def _view_row(row: RowCommit) -> RowView:
-    record, version, digest = _decode_once(row.encoded)
-    return RowView(
+    return (
         record,
         record.space,
         record.bucket_id,
@@ -144,9 +147,17 @@ def _view_row(row: RowCommit) -> RowView:
         record.time,
         record.kind,
         record.size_bytes,
-        files_of(record, row.shard_index),
+        record.kind is Kind.VALUE and record.space is not Space.BUCKET,
+        digest_of(encoded),
+    )
+
+
+def _view_row(row: RowCommit) -> RowView:
+    facts = _read_once(row.encoded)
+    return RowView(
+        *facts,
         row.encoded,
-        digest,
+        files_of(facts[0], row.shard_index),
         row.scope,
         row.base,
         row.shard_index,
