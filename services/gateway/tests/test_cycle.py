@@ -104,6 +104,14 @@ async def test_a_body_is_taken_in_the_pieces_that_came() -> None:
     assert await cycle.receive() == {"type": "http.request", "body": b"", "more_body": False}
 
 
+async def test_a_client_that_leaves_wakes_all_who_wait_for_it() -> None:
+    cycle = cycle_on(Wire())
+    waiting = [asyncio.create_task(cycle.receive()) for _ in range(2)]
+    await asyncio.sleep(0)
+    cycle.take_loss()
+    assert [await each for each in waiting] == [{"type": "http.disconnect"}] * 2
+
+
 async def test_continue_is_sent_when_the_body_is_asked_for() -> None:
     wire = Wire()
     cycle = cycle_on(wire, expects_continue=True)

@@ -34,6 +34,7 @@ from liteio_s3.errors import SLOW_DOWN, render_error
 
 WATCH_SECONDS: Final = 1.0
 CLOSING_SECONDS_MAX: Final = 2.0
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
 class GatewayConnection(HttpToolsProtocol):
@@ -79,11 +80,22 @@ class GatewayConnection(HttpToolsProtocol):
         if self._headers_since is not None and self._header_bytes > HEADER_BYTES_ABORT:
             self.transport.abort()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        if self.cycle is not None:
+            self.cycle.take_loss()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  # it holds this connection
+
+    def on_message_begin(self) -> None:
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
     def on_headers_complete(self) -> None:
         self._headers_since = self._idle_since = None
         self._header_bytes = 0
-        scope = cast(Scope, self.scope)
-        self._complete_scope(scope)
+        scope = self._read_scope()
         before = self.cycle
         self.cycle = Cycle(
             self.transport,
@@ -119,17 +131,24 @@ class GatewayConnection(HttpToolsProtocol):
         else:
             self._idle_since = time.monotonic()
 
-    def _complete_scope(self, scope: Scope) -> None:
-        """The request line's part of the scope, as uvicorn gives it for an application at the root."""
+    def _read_scope(self) -> Scope:
+        """As uvicorn gives it for an application at the root."""
         url = httptools.parse_url(self.url)
-        version = self.parser.get_http_version()
-        if version != "1.1":
-            scope["http_version"] = version
         path = url.path.decode("ascii")
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": self.parser.get_http_version(),
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "method": self.parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+        }
 
     def _current_default_lines(self) -> bytes:
         """uvicorn makes another list each second, with another date."""

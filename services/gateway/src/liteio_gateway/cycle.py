@@ -20,6 +20,7 @@ from liteio_gateway.limits import JOINED_BYTES_MAX
 log: Final = logging.getLogger("uvicorn.error")
 _CONTROLS: Final = bytes([*range(9), *range(10, 32), 127])  # RFC 9110, 5.5: what no field value holds; tabs may stand
 _LINE_END: Final = b"\r\n"
+_CONNECTION_LINE: Final = b"\r\nconnection: "  # in no value, as none holds a line's end
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -32,7 +33,9 @@ class Cycle:
         "_default_lines",
         "_expects_continue",
         "_flow",
+        "_has_message",
         "_head",
+        "_news",
         "_on_answered",
         "_on_ended",
         "_pieces",
@@ -40,7 +43,6 @@ class Cycle:
         "_transport",
         "disconnected",
         "keep_alive",
-        "message_event",
         "more_body",
         "response_complete",
         "response_started",
@@ -66,7 +68,8 @@ class Cycle:
         self._head = b""
         self.task: asyncio.Task[None] | None = None
         self.more_body = True
-        self.message_event = asyncio.Event()  # something for `receive` to tell
+        self._has_message = False  # something for `receive` to tell
+        self._news: asyncio.Event | None = None  # set and dropped by the next message; made by who waits for it
         self.disconnected = self.response_started = self.response_complete = False
 
     def take_body(self, piece: bytes) -> None:
@@ -74,15 +77,20 @@ class Cycle:
         self._pieces_bytes += len(piece)
         if self._pieces_bytes > HIGH_WATER_LIMIT:
             self._flow.pause_reading()
-        self.message_event.set()
+        self._tell()
 
     def take_end(self) -> None:
         self.more_body = False
-        self.message_event.set()
+        self._tell()
+
+    def take_loss(self) -> None:
+        """The client is gone."""
+        self.disconnected = not self.response_complete
+        self._tell()
 
     def has_message(self) -> bool:
         """Whether `receive` would answer at once."""
-        return self.message_event.is_set()
+        return self._has_message
 
     async def run(self, app: App, scope: Scope) -> None:
         """Let `app` answer; whatever becomes of it, the client gets a whole answer or a broken connection.
@@ -108,9 +116,10 @@ class Cycle:
             self._transport.write(_CONTINUE)
         if not self.disconnected and not self.response_complete:
             self._flow.resume_reading()
-            if not self.message_event.is_set():
-                await self.message_event.wait()
-            self.message_event.clear()
+            if not self._has_message:
+                self._news = self._news or asyncio.Event()
+                await self._news.wait()
+            self._has_message = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         pieces, self._pieces, self._pieces_bytes = self._pieces, [], 0
@@ -132,12 +141,12 @@ class Cycle:
             self.response_started = True
 
     def _answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        lines = header_lines(headers)
-        if b"close" in dict(headers).get(b"connection", b"").lower():
+        lines = STATUS_LINE[status] + self._default_lines + header_lines(headers)
+        if _CONNECTION_LINE in lines and b"close" in dict(headers).get(b"connection", b"").lower():
             self.keep_alive = False
         elif not self.keep_alive:
             lines += b"connection: close\r\n"
-        return b"".join((STATUS_LINE[status], self._default_lines, lines, _LINE_END))
+        return lines + _LINE_END
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
         head, self._head = self._head, b""
@@ -149,10 +158,16 @@ class Cycle:
             self._transport.writelines((head, body))
         if not more:
             self.response_complete = True
-            self.message_event.set()
+            self._tell()
             if not self.keep_alive:
                 self._transport.close()
             self._on_answered()
+
+    def _tell(self) -> None:
+        self._has_message = True
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     async def _give_up(self) -> None:
         if self.response_started:
