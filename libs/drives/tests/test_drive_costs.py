@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import apsw
 import pytest
 
 from liteio_base.ids import HybridTime
@@ -126,45 +125,3 @@ async def test_a_key_with_many_versions_is_read_by_seeks(drive: LocalDrive, benc
     assert await steps_of(drive, bench, reads(KeyQuery(name, (old,)))) < 200  # type: ignore[arg-type]  # version ids
     assert await steps_of(drive, bench, reads(KeyQuery(name, (null,)))) < 200  # type: ignore[arg-type]
     assert await steps_of(drive, bench, reads(KeyQuery(name, below=HybridTime(900)))) > 200, "the counter counts"
-
-
-async def test_the_log_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liteio_drives.committer.CHECKPOINT_PAGES", 50)
-    monkeypatch.setattr("liteio_drives.committer.WAL_RESTART_PAGES", 400)
-    format_drive(tmp_path)
-    drive = await open_drive(tmp_path, clock=ManualClock())
-    bench = bench_of(drive)
-    for number in range(400):
-        await bench.put(b"%04d" % number, 1, tags="x" * 200)
-    log = tmp_path / ".liteio.sys" / "index.db-wal"
-    assert log.stat().st_size < 500 * 4200
-    await drive.close()
-    assert apsw.Connection(str(tmp_path / ".liteio.sys" / "index.db")).execute("PRAGMA integrity_check").get == "ok"
-
-
-async def test_a_reader_that_stays_does_not_stop_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liteio_drives.committer.CHECKPOINT_PAGES", 50)
-    monkeypatch.setattr("liteio_drives.committer.WAL_RESTART_PAGES", 100)
-    format_drive(tmp_path)
-    clock = ManualClock()
-    drive = await open_drive(tmp_path, clock=clock)
-    bench = bench_of(drive)
-    await bench.put(b"first", 1)
-    reader = apsw.Connection(str(tmp_path / ".liteio.sys" / "index.db"))
-    reader.execute("BEGIN; SELECT * FROM meta")  # and never ends
-    insisted: list[bool] = []
-    checkpoint = DriveIndex.checkpoint
-
-    def counted(self: DriveIndex, *, insists: bool) -> bool:
-        insisted.append(insists)
-        return checkpoint(self, insists=insists)
-
-    monkeypatch.setattr(DriveIndex, "checkpoint", counted)
-    for number in range(100):
-        await bench.put(b"%04d" % number, 1, tags="x" * 200)
-    clock.advance(31)
-    await bench.put(b"last", 1)
-    await drive.close()  # a commit is answered before its checkpoint
-    reader.close()
-    assert insisted.count(True) == 2, "once, and again after half a minute"
-    assert insisted.count(False) > 1

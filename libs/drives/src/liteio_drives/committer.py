@@ -1,8 +1,8 @@
 """The committer: one thread a drive through which every change of its index goes, many in one transaction.
 
 Several processes may open a drive: their committers take turns by `flock` on index.lock, which the kernel frees when a
-process dies, instead of by SQLite's polling. Everything that must not happen while a row is being committed (removing
-files that nobody names, checkpoints) happens here too, under the same lock.
+process dies, instead of by SQLite's polling. Removing files that nobody names must not happen while a row is being
+committed: it happens here too, under the same lock.
 """
 
 import os
@@ -15,16 +15,15 @@ import apsw
 from liteio_base.clock import Clock
 from liteio_contracts.storage_errors import StorageError
 from liteio_drives.ballast import Ballast
+from liteio_drives.checkpointer import Checkpointer
 from liteio_drives.drive_threads import Answer, Job
 from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth
 from liteio_drives.index import DriveIndex, require_in_place
 from liteio_drives.index_rows import Register
-from liteio_drives.limits import CHECKPOINT_PAGES, PURGE_ROWS, WAL_RESTART_PAGES
+from liteio_drives.limits import PURGE_ROWS
 from liteio_formats.record import Space
 
-# A reader that stays, such as somebody's shell, keeps the log from starting over: writers wait for it now and then.
-_INSIST_AGAIN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
 
 
@@ -42,7 +41,9 @@ class Committer:
         ballast: Ballast,
         look: Callable[[], None],
         on_lost_sync: Callable[[], None],
+        run_aside: Callable[[Callable[[object], None]], None],
     ) -> None:
+        """`run_aside`: runs work on another thread, some time."""
         self._open_index = open_index
         self._files = files
         self._health = health
@@ -54,7 +55,9 @@ class Committer:
         self._lock: int | None = None
         self._index: DriveIndex | None = None
         self._look_at = 0.0
-        self._insist_at = 0.0
+        self._checkpointer = Checkpointer(
+            open_index, clock=clock, run_aside=run_aside, on_trouble=self._checkpoint_failed
+        )
         self._has_purges = True  # there may be some from before: look once
 
     def handle(self, jobs: list[Job], answer: Answer) -> bool:
@@ -164,14 +167,18 @@ class Committer:
                     job.result, job.error = None, error
 
     def _explain(self, problem: Exception) -> BaseException:
+        error = self._mark_drive(problem)
+        # Whatever SQLite thinks of the connection now, the next transaction starts with a new one.
+        self._close_index()
+        return error
+
+    def _mark_drive(self, problem: Exception) -> BaseException:
         try:
             error: BaseException = self._health.explain(problem, "committing")
         except Exception as unexpected:
             error = unexpected
         if self._health.lost_a_sync:
             self._on_lost_sync()
-        # Whatever SQLite thinks of the connection now, the next transaction starts with a new one.
-        self._close_index()
         return error
 
     def _refuse_new_data(self, jobs: list[Job]) -> list[Job]:
@@ -211,18 +218,16 @@ class Committer:
 
     def _checkpoint(self, index: DriveIndex) -> None:
         """Its failure does not concern those whose transaction is over and answered."""
-        pages, copied = index.wal_pages()
-        if pages - copied < CHECKPOINT_PAGES and pages < WAL_RESTART_PAGES:
-            return
-        now = self._clock.monotonic()
-        insists = pages >= WAL_RESTART_PAGES and now >= self._insist_at
         try:
-            if not index.checkpoint(insists=insists) and insists:
-                self._insist_at = now + _INSIST_AGAIN_SECONDS
+            self._checkpointer.look(index)
         except Exception as problem:
-            self._explain(problem)
-            if self._health.is_full:
-                self._ballast.release()
+            self._checkpoint_failed(problem)
+            self._close_index()
+
+    def _checkpoint_failed(self, problem: Exception) -> None:
+        self._mark_drive(problem)
+        if self._health.is_full:
+            self._ballast.release()
 
 
 def _independent(jobs: list[Job]) -> list[Register]:

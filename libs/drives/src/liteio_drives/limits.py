@@ -13,6 +13,7 @@ READ_AHEAD_BYTES: Final = MIB  # read together with the footer, so that a small 
 DATA_FOLDERS: Final = 256
 
 CHECKPOINT_PAGES: Final = 4096  # 16 MiB of write-ahead log: one checkpoint in some thousands of small commits
+CHECKPOINT_REST_PAGES: Final = 256  # no more are left, when it ends, by a checkpoint beside the writers
 WAL_RESTART_PAGES: Final = 8 * CHECKPOINT_PAGES  # readers kept the log from starting over: insist
 # Page cache of a connection, two connections a drive and process: 32 MiB for four drives. The inner pages of an index
 # of a million keys fit; leaves come from the kernel's cache, which processes share. At 64 MiB a worker grew to 530 MiB.

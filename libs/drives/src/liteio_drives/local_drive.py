@@ -324,6 +324,7 @@ class LocalDrive:
             ballast=self._ballast,
             look=self._look_for_doubt,
             on_lost_sync=self._note_doubt,
+            run_aside=self._run_aside,
         )
         lazy_seconds = self._settings.confirm_delay_seconds
         return self._threads(
@@ -383,6 +384,13 @@ class LocalDrive:
             index.close()
             raise DriveOffline("the index is another drive's", path=self._path, drive_id=index.meta.drive_id)
         return index
+
+    def _run_aside(self, work: Callable[[object], None]) -> None:
+        """On a data thread, some time."""
+        try:
+            self._committer.loop.call_soon_threadsafe(self._io.threads.post, work)
+        except RuntimeError:
+            pass  # the loop was closed, and with it the drive
 
     def _note_doubt(self) -> None:
         """A sync failed. Say so beside the index, for the next start and for other processes, if the disk still can."""
