@@ -118,13 +118,14 @@ class Committer:
         if guess is not None:
             record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
             # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
-            is_new = not any(isinstance(answer, Superseded) for answer in answers.values())
+            is_new = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
             if is_new and self._acknowledge(drive_set, write, record, answers):
                 return record
             self._new_keys.forget(drive_set, write.name.bucket_id)
-            if _count_heard(answers) < drive_set.code.write_quorum:
+            refused = sum(isinstance(trouble, _REFUSALS) for trouble in errors(answers))
+            if count_values(answers) + refused < drive_set.code.write_quorum:
                 self._raise_unless_retriable(drive_set, write, record, answers)
-            is_in_doubt = _count_refused(answers) < len(answers)
+            is_in_doubt = refused < len(answers)
             write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
         for attempt in range(ATTEMPTS_MAX):
             basis, decided = await self._read(drive_set, write, deadline=deadline)
@@ -221,17 +222,16 @@ class Committer:
     ) -> Coroutine[Any, Any, Answers[None]]:
         """A drive that hangs is waited for no longer than the grace once W others have taken the commit; an unread one
         can be read and sent anew, so there it is enough that W have said something."""
-        quorum = drive_set.code.write_quorum
         return ask_until(
             drive_set,
             commits,
             lambda drive: drive.commit(commits[drive.slot], deadline=deadline),
-            0 if is_unread else quorum,
-            (lambda answers: _count_heard(answers) >= quorum) if is_unread else None,
+            drive_set.code.write_quorum,
             # The calls keep their own: what arrives late is a commit all the same. Only the writer stops waiting.
             deadline=deadline.sooner(COMMIT_SECONDS),
             grace_seconds=GRACE_SECONDS,
             adopt=self._tasks.adopt,
+            telling_errors=_REFUSALS if is_unread else (),
         )
 
     def _commits(
@@ -323,15 +323,6 @@ def _may_make_a_key(write: VersionWrite) -> bool:
         and write.also is None
         and write.requires is None
     )
-
-
-def _count_refused(answers: Answers[None]) -> int:
-    return sum(isinstance(answer, _REFUSALS) for answer in answers.values())
-
-
-def _count_heard(answers: Answers[None]) -> int:
-    """The drives that have taken the commit, or surely have not."""
-    return count_values(answers) + _count_refused(answers)
 
 
 def _refs(write: VersionWrite, record: Record) -> list[VersionRef]:

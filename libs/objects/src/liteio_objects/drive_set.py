@@ -94,12 +94,13 @@ def ask_until(
     deadline: Deadline,
     grace_seconds: float = 0.0,
     adopt: Callable[["asyncio.Future[T]"], None] | None = None,
+    telling_errors: tuple[type[StorageError], ...] = (),
 ) -> Coroutine[Any, Any, Answers[T]]:
-    """Ask `slots` at once; return when all have answered; or when `needed` have given values, `is_enough` holds and
-    either `grace_seconds` have passed since the start or only drives marked slow are still to answer; or at the
-    deadline. Calls still under way are cancelled, or given to `adopt` where their effect matters.
+    """Ask `slots` at once; return when all have answered; or when `needed` have given values or `telling_errors`,
+    `is_enough` holds and either `grace_seconds` have passed since the start or only drives marked slow are still to
+    answer; or at the deadline. Calls still under way are cancelled, or given to `adopt` where their effect matters.
     """
-    gathering: _Gathering[T] = _Gathering(drive_set, needed, is_enough, adopt)
+    gathering: _Gathering[T] = _Gathering(drive_set, needed, is_enough, adopt, telling_errors)
     return gathering.run(slots, call, deadline.seconds_left(), grace_seconds)
 
 
@@ -120,6 +121,7 @@ class _Gathering(Generic[T]):
         "_loop",
         "_needed",
         "_pending",
+        "_telling_errors",
     )
 
     def __init__(
@@ -128,13 +130,15 @@ class _Gathering(Generic[T]):
         needed: int,
         is_enough: Callable[[Answers[T]], bool] | None,
         adopt: Callable[["asyncio.Future[T]"], None] | None,
+        telling_errors: tuple[type[StorageError], ...] = (),
     ) -> None:
         self._drive_set, self._needed, self._is_enough, self._adopt = drive_set, needed, is_enough, adopt
+        self._telling_errors = telling_errors
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._pending: dict[asyncio.Future[T], int] = {}
         self._answers: Answers[T] = {}
-        self._given = 0  # of the answers those that are values
+        self._given = 0  # of the answers those that are values, or telling errors
         self._ends_at: float | None = None
         self._has_enough = False
         self._is_grace_over = False
@@ -189,6 +193,7 @@ class _Gathering(Generic[T]):
             self._given += 1
         except StorageError as error:
             self._answers[slot] = error
+            self._given += isinstance(error, self._telling_errors)
         except asyncio.CancelledError:
             self._answers[slot] = DriveTimeout("the call was cancelled")
         except BaseException as bug:  # No drive's trouble: it passes through.
@@ -227,7 +232,7 @@ def values(answers: Mapping[int, T | StorageError]) -> dict[int, T]:
 
 
 def count_values(answers: Mapping[int, T | StorageError]) -> int:
-    return sum(not isinstance(answer, StorageError) for answer in answers.values())
+    return len(answers) - len(errors(answers))
 
 
 def errors(answers: Mapping[int, T | StorageError]) -> list[StorageError]:
