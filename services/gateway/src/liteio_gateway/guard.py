@@ -5,6 +5,7 @@ never a body that ends cleanly but short.
 """
 
 import logging
+from collections.abc import Awaitable
 from typing import Final
 
 from liteio_base.clock import Clock, Randomness
@@ -62,15 +63,12 @@ class _GuardedSend:
         self._left = 0
         self.has_started = self.is_complete = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self._begin(message)
-            await self._send(message)
-            return
-        more = message.get("more_body", False)
-        self._count(len(message.get("body", b"")), more=more)
-        await self._send(message)
-        self.is_complete = not more
+        else:
+            self._count(len(message.get("body", b"")), more=message.get("more_body", False))
+        return self._send(message)
 
     def _begin(self, message: Message) -> None:
         exchange = self._exchange
@@ -92,6 +90,7 @@ class _GuardedSend:
             raise RuntimeError("an answer is longer than it declared")
         if self._left and not more:
             raise RuntimeError("an answer is shorter than it declared")
+        self.is_complete = not more
 
 
 async def _send_last_resort(exchange: Exchange, send: _GuardedSend) -> None:

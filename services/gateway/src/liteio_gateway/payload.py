@@ -80,6 +80,9 @@ class RequestBody:
         if self._payload.sha256 is not None and ChecksumAlgorithm.SHA256 not in self._sums:
             self._sums[ChecksumAlgorithm.SHA256] = new_checksum(ChecksumAlgorithm.SHA256)
         self._received = 0
+        self._held: list[bytes | memoryview] = []
+        self._held_bytes = 0
+        self._hashing: asyncio.Future[None] | None = None
         self._facts: BodyFacts | None = None
 
     @property
@@ -91,34 +94,41 @@ class RequestBody:
         """Whether the client sent Content-MD5 or a checksum."""
         return self._claim is not None or self._md5_claim is not None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Itself, as asyncio's book-keeping of an asynchronous generator costs as much as reading a small body."""
         check(self._facts is None and self._received == 0, "a body is read once")
-        held: list[bytes | memoryview] = []
-        held_bytes = 0
-        hashing: asyncio.Future[None] | None = None
-        while True:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._held_bytes < BODY_CHUNK_BYTES:
             piece = await self._source.next()
             if piece is None:
-                break
+                return await self._last()
             for view in self._decode(piece):
-                held.append(view)
-                held_bytes += len(view)
-            while held_bytes >= BODY_CHUNK_BYTES:
-                block, held, held_bytes = _cut(held, BODY_CHUNK_BYTES)
-                if hashing is not None:
-                    await hashing
-                hashing = self._hash_aside(block)
-                yield block
-        if hashing is not None:
-            await hashing
-        last = b"".join(held)
+                self._held.append(view)
+                self._held_bytes += len(view)
+        block, self._held, self._held_bytes = _cut(self._held, BODY_CHUNK_BYTES)
+        if self._hashing is not None:
+            await self._hashing
+        self._hashing = self._hash_aside(block)
+        return block
+
+    async def _last(self) -> bytes:
+        """What is held at the body's end, if anything, with all claims met."""
+        if self._facts is not None:
+            raise StopAsyncIteration
+        if self._hashing is not None:
+            await self._hashing
+        last = b"".join(self._held)
         if len(last) >= THREADED_HASH_BYTES_MIN:
             await self._hash_aside(last)
         elif last:
             self._hash(last)
         self._finish()
-        if last:
-            yield last
+        if not last:
+            raise StopAsyncIteration
+        self._held, self._held_bytes = [], 0
+        return last
 
     def facts(self) -> BodyFacts:
         check(self._facts is not None, "a body's facts are known at its end")

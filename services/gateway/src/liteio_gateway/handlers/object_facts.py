@@ -5,10 +5,15 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from liteio_contracts.object_layer import ObjectInfo, UploadInfo, WriteCondition
+from liteio_contracts.object_layer import UNCONDITIONAL, ObjectInfo, UploadInfo, WriteCondition
 from liteio_formats.record import StoredChecksum
 from liteio_s3.checksums import ChecksumAlgorithm, ChecksumType
-from liteio_s3.conditions import WriteConditions, parse_delete_conditions, parse_write_conditions
+from liteio_s3.conditions import (
+    NO_WRITE_CONDITIONS,
+    WriteConditions,
+    parse_delete_conditions,
+    parse_write_conditions,
+)
 from liteio_s3.names import version_text
 from liteio_s3.object_headers import STANDARD, STORAGE_CLASS_HEADER, ObjectHeaders, parse_object_headers
 from liteio_s3.response_parts import Checksums
@@ -80,6 +85,8 @@ def delete_condition(headers: Mapping[str, str], *, names_version: bool) -> Writ
 
 
 def _write_condition(conditions: WriteConditions) -> WriteCondition:
+    if conditions is NO_WRITE_CONDITIONS:
+        return UNCONDITIONAL
     return WriteCondition(if_absent=conditions.must_be_absent, if_etag=conditions.must_match)
 
 

@@ -115,8 +115,7 @@ def _plan_read(request: S3Request, info: ObjectInfo) -> _Plan:
     headers = request.headers
     _check_conditions(headers, info)
     range_header = headers.get("range")
-    part_number = _part_number(request)
-    refuse_range_with_part(range_header, part_number)
+    part_number = _part_number(request, range_header) if request.parameters else None
     answer = {"accept-ranges": "bytes", **identity_headers(info), **shown_metadata(info.metadata)}
     if info.tags:
         answer["x-amz-tagging-count"] = str(info.tags.count("&") + 1)
@@ -165,9 +164,11 @@ def _overrides(request: S3Request) -> dict[str, str]:
     return overrides
 
 
-def _part_number(request: S3Request) -> int | None:
+def _part_number(request: S3Request, range_header: str | None) -> int | None:
     text = request.parameters.get("partNumber")
-    return None if text is None else parse_part_number(text)
+    number = None if text is None else parse_part_number(text)
+    refuse_range_with_part(range_header, number)
+    return number
 
 
 def _part_span(info: ObjectInfo, number: int) -> ByteSpan | None:
