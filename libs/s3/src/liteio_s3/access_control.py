@@ -71,10 +71,10 @@ def check_acl_headers(headers: Mapping[str, str]) -> None:
 
     Raises: S3Failure with NotImplemented for a list that would share, with InvalidArgument for an unknown name.
     """
-    grant = next((name for name in headers if name.startswith("x-amz-grant-")), None)
+    grants = [name for name in headers if name.startswith("x-amz-grant-")]
     canned = headers.get(ACL_HEADER)
-    if grant is not None or canned in _SHARED:
-        raise S3Failure(NOT_IMPLEMENTED, fields={"Header": grant or ACL_HEADER})
+    if grants or canned in _SHARED:
+        raise S3Failure(NOT_IMPLEMENTED, fields={"Header": grants[0] if grants else ACL_HEADER})
     if canned is not None and canned not in _KEPT:
         raise S3Failure(INVALID_ARGUMENT, fields={"ArgumentName": ACL_HEADER, "ArgumentValue": canned})
 

@@ -47,8 +47,8 @@ def parse_claimed_checksum(headers: Headers) -> ClaimedChecksum | None:
     be checked is never taken as if it held.
     """
     claims = [name for name in headers if name.startswith(_PREFIX) and name not in _NOT_VALUES]
-    trailing = [name for name in declared_trailers(headers) if name.startswith(_PREFIX)]
-    _check_sdk_algorithm(headers.get("x-amz-sdk-checksum-algorithm"), claims + trailing)
+    trailing = declared_trailers(headers)
+    _check_sdk_algorithm(headers.get("x-amz-sdk-checksum-algorithm"), [*claims, *trailing])
     if len(claims) + len(trailing) > 1:
         raise S3Failure(
             INVALID_REQUEST, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."

@@ -45,7 +45,7 @@ _OVERRIDES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed, but not frozen: each upload makes one, and freezing doubles what that takes
 class ObjectHeaders:
     """What a client says about an object besides its bytes.
 
@@ -69,7 +69,8 @@ def parse_object_headers(headers: Mapping[str, str]) -> ObjectHeaders:
             system["content-encoding"] = encoding
     if not system.get("content-type"):
         system["content-type"] = DEFAULT_CONTENT_TYPE
-    _check_redirect(system.get(WEBSITE_REDIRECT_HEADER))
+    if WEBSITE_REDIRECT_HEADER in system:
+        _check_redirect(system[WEBSITE_REDIRECT_HEADER])
     size_bytes = sum(map(len, system)) + sum(map(len, system.values()))
     if size_bytes > SYSTEM_METADATA_BYTES_MAX:
         fields = {"Size": str(size_bytes), "MaxSizeAllowed": str(SYSTEM_METADATA_BYTES_MAX)}
@@ -109,8 +110,8 @@ def parse_response_overrides(query: Sequence[tuple[str, str]]) -> dict[str, str]
     return overrides
 
 
-def _check_redirect(location: str | None) -> None:
-    if location is not None and not location.startswith(("/", "http://", "https://")):
+def _check_redirect(location: str) -> None:
+    if not location.startswith(("/", "http://", "https://")):
         message = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'."
         fields = {"ArgumentName": WEBSITE_REDIRECT_HEADER, "ArgumentValue": location}
         raise S3Failure(INVALID_ARGUMENT, message, fields=fields)
