@@ -1,9 +1,9 @@
 """Checkpoints: copying the write-ahead log into the database, so that the log can start over.
 
-Most is copied beside the writers, on a thread and a connection of its own. Under the drive's lock it kept the committers
-of all processes waiting, on all drives at once since their logs grow alike, for a tenth of the time of a load of small
-PUTs. What was written meanwhile is little: a committer copies that under the lock, and so the next transaction finds
-everything copied and starts the log over.
+Most is copied beside the writers, on a thread and a connection of its own. Under the drive's lock it kept all
+processes' committers waiting, on all drives at once since their logs grow alike, for a tenth of the time of a load of
+small PUTs. What was written meanwhile is little: a committer copies that under the lock, and so the next transaction
+finds everything copied and starts the log over.
 """
 
 from collections.abc import Callable

@@ -123,7 +123,10 @@ class JobThreads:
                 return self.refuse(problem)
         future: asyncio.Future[Result] = self.loop.create_future()
         job = Job(work, future, self.loop.time() + deadline.seconds_left(), is_lazy, is_new_data, topics, undo)
-        self._watch(job)
+        # One timer for all callers, at the first deadline: a timer for each call costs more than the call.
+        self._watched.add(job)
+        if self._timer is None or job.at < self._timer.when():
+            self._set_timer(job.at)
         self._submit(job)
         return future
 
@@ -202,12 +205,6 @@ class JobThreads:
         else:
             for job in jobs:
                 self._queue.put([job])
-
-    def _watch(self, job: Job) -> None:
-        """One timer for all callers, at the first deadline: a timer for each call costs more than the call."""
-        self._watched.add(job)
-        if self._timer is None or job.at < self._timer.when():
-            self._set_timer(job.at)
 
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:

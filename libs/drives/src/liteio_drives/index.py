@@ -21,7 +21,7 @@ from liteio_drives.index_changes import Changes, Meta
 from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
 from liteio_drives.index_reads import KeyReads
-from liteio_drives.index_schema import BUSY_MS, CREATION_PRAGMAS, PRAGMAS, SCHEMA_VERSION, TABLES
+from liteio_drives.index_schema import BUSY_MS, CREATION_PRAGMAS, MIGRATIONS, PRAGMAS, SCHEMA_VERSION, TABLES
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NamedFile
 
@@ -202,6 +202,21 @@ def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -
         db.close(True)
     files.rename(path + _NEW, path)
     files.sync_folder(folder)
+
+
+def migrate_index(folder: str, *, vfs: str = "") -> None:
+    """Bring the tables of an older version up to this one. Raises apsw.Error. A newer one is left as it is."""
+    db = apsw.Connection(os.path.join(folder, INDEX_NAME), flags=_OPEN_FLAGS, vfs=vfs or None)
+    try:
+        for pragma in PRAGMAS:
+            db.execute(pragma).fetchall()
+        found = db.execute("SELECT schema_version FROM meta").get
+        for version in range(found, SCHEMA_VERSION):
+            with db:
+                db.execute(MIGRATIONS[version])
+                db.execute("UPDATE meta SET schema_version = ?", (version + 1,))
+    finally:
+        db.close(True)
 
 
 def distrust_index(folder: str, *, vfs: str = "") -> None:

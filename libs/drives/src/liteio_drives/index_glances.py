@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from liteio_base.ids import Generation, HybridTime
 from liteio_contracts.storage import KeyAnswer, KeyQuery
+from liteio_drives.index_payloads import whole_payload
 from liteio_drives.index_reads import entry_of
 from liteio_drives.index_sql import Bulk, Sql, packed
 
 # Of each key the newest row, or nulls when there is none; rows made at the same time come together. Nothing of a bucket
 # that the drive does not know.
 _COLUMNS: Final = ("place", "generation", "authoritative", "tombstone_time", "has_marks", "created", "time", "kind")
-_BLOBS: Final = ("version", "encoded", "payload_hash", "payload")
+_BLOBS: Final = ("version", "encoded", "payload_hash", "head", "rest")
 _GLANCE: Final = Bulk(
     "WITH a(place, space, bucket_id, key, wants_payload) AS (VALUES",
     "(?,?,?,?,?)",
@@ -25,7 +26,8 @@ _GLANCE: Final = Bulk(
     " AS tombstone_time,"
     " EXISTS (SELECT 1 FROM unsettled u WHERE u.space = a.space AND u.bucket = b.number AND u.key = a.key)"
     " AS has_marks,"
-    " r.created, r.time, r.kind, r.version, r.encoded, r.payload_hash, p.payload"
+    " r.created, r.time, r.kind, r.version, r.encoded, r.payload_hash,"
+    " CASE WHEN a.wants_payload THEN r.payload_head END AS head, p.payload AS rest"
     " FROM meta m CROSS JOIN a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
     " ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created ="
     " (SELECT s.created FROM records s WHERE s.space = a.space AND s.bucket = b.number AND s.key = a.key"
@@ -55,7 +57,7 @@ class KeyGlances:
         newest: dict[int, tuple[Any, ...]] = {}
         for row in self._sql.select(_GLANCE, asked):
             place, generation, authoritative, tombstone_time, has_marks, created, time, kind = row[:8]
-            version, encoded, payload_hash, payload = row[8:]
+            version, encoded, payload_hash, head, rest = row[8:]
             order = (created, version, time)
             if has_marks or (place in newest and order < newest[place]):
                 continue
@@ -65,6 +67,7 @@ class KeyGlances:
                 answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time))
             elif created < queries[place].below:
                 head_time = HybridTime(max(created, tombstone_time))
+                payload = whole_payload(head, rest)
                 entry = entry_of((created, version, time, kind, encoded, payload_hash), True, payload)
                 answers[place] = KeyAnswer(*meta, head_time, (entry,))
         return answers

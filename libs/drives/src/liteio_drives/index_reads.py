@@ -15,6 +15,7 @@ from liteio_contracts.storage import (
 )
 from liteio_drives.index_buckets import BucketTable
 from liteio_drives.index_changes import Meta
+from liteio_drives.index_payloads import whole_payload
 from liteio_drives.index_rows import KIND_OF, KeyAt
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NULL_BYTES, created_in, version_bytes, version_text
@@ -23,7 +24,7 @@ from liteio_formats.record import Kind, Space, digest_of
 Mark = tuple[bytes, int]  # version, time
 
 _OF_KEY: Final = "space = ? AND bucket = ? AND key = ?"
-_ROW: Final = "created, version, time, kind, encoded, payload_hash, payload"
+_ROW: Final = "created, version, time, kind, encoded, payload_hash, payload_head, payload"
 _NEWEST_FIRST: Final = "ORDER BY created DESC, version DESC, time DESC"
 _ROWS: Final = f"SELECT {_ROW} FROM records WHERE {_OF_KEY} {_NEWEST_FIRST}"
 _TOP: Final = f"SELECT created, version, stray FROM records WHERE {_OF_KEY} {_NEWEST_FIRST} LIMIT 1"
@@ -41,7 +42,7 @@ _SURVEY: Final = (
 )
 _NO_MARKS: Final[dict[Mark, bool]] = {}
 
-Row = tuple[int, bytes, int, int, bytes, bytes | None, int | None]  # the columns of _ROW
+Row = tuple[int, bytes, int, int, bytes, bytes | None, bytes | None, int | None]  # the columns of _ROW
 
 
 def entry_of(row: Sequence[Any], is_settled: bool, payload: bytes | None = None) -> Entry:
@@ -173,15 +174,15 @@ class KeyReads:
 
     def _entries(self, rows: list[Row], marks: dict[Mark, bool], wants_payload: bool) -> list[Entry]:
         return [
-            entry_of(row, (row[1], row[2]) not in marks, self._payload(row[6]) if wants_payload else None)
+            entry_of(row, (row[1], row[2]) not in marks, self._payload(row[6], row[7]) if wants_payload else None)
             for row in rows
         ]
 
-    def _payload(self, number: int | None) -> bytes | None:
+    def _payload(self, head: bytes | None, number: int | None) -> bytes | None:
         if number is None:
             return None
         row = self._execute("SELECT payload FROM payloads WHERE id = ?", (number,)).fetchone()
-        return row[0] if row else None
+        return whole_payload(head, row[0] if row else None)
 
     def _register_rows(self, at: KeyAt, version: bytes, top: tuple[int, bytes, int]) -> list[Row]:
         if top[1] == NULL_BYTES and not top[2]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.ids import BucketId
+from liteio_drives.index_payloads import payload_head_bytes
 from liteio_drives.index_sql import Bulk, Sql, packed
 from liteio_drives.record_view import NULL_BYTES, RowView, created_in
 from liteio_formats.record import Kind, Space
@@ -119,7 +120,7 @@ _BY_CREATION: Final = (
 _STRAYS: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ?"
 _LIVE: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_live WHERE {_OF_KEY} AND live = 1 LIMIT 1"
 _ROW: Final = f"{_OF_KEY} AND created = ? AND version = ? AND time = ?"
-_ADD_ROW: Final = Bulk("INSERT INTO records VALUES", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+_ADD_ROW: Final = Bulk("INSERT INTO records VALUES", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 _ADD_PAYLOAD: Final = Bulk("INSERT INTO payloads(id, payload) VALUES", "(?,?)")
 _ADD_TOMBSTONE: Final = Bulk("INSERT INTO tombstones VALUES", "(?,?,?,?,?,?,?,?)")
 _ADD_MARK: Final = Bulk("INSERT INTO unsettled VALUES", "(?,?,?,?,?,?,?)")
@@ -220,6 +221,7 @@ class RowTable:
         return tombstones[0][0] if tombstones else 0
 
     def add_row(self, at: KeyAt, row: RowView, *, is_live: bool, is_stray: bool) -> None:
+        head, payload = self._add_payload(row.payload)
         self._sql.later(
             _ADD_ROW,
             (
@@ -233,9 +235,10 @@ class RowTable:
                 row.size_bytes,
                 row.shard_index,
                 bool(row.files),
-                self._add_payload(row.payload) if row.payload is not None else None,
+                payload,
                 row.payload_hash or None,
                 row.encoded,
+                head,
             ),
         )
 
@@ -266,14 +269,18 @@ class RowTable:
         if held.payload is not None:
             self._sql.later(_REMOVE_PAYLOAD, (held.payload,))
         self._execute(
-            f"UPDATE records SET payload = ?, payload_hash = ? WHERE {_ROW}",
-            (self._add_payload(payload), payload_hash or None, *at, held.created, held.version, held.time),
+            f"UPDATE records SET payload_head = ?, payload = ?, payload_hash = ? WHERE {_ROW}",
+            (*self._add_payload(payload), payload_hash or None, *at, held.created, held.version, held.time),
         )
 
-    def _add_payload(self, payload: bytes) -> int:
+    def _add_payload(self, payload: bytes | None) -> tuple[bytes | None, int | None]:
+        """What of it goes into the row, and the number of the rest."""
+        if payload is None:
+            return None, None
+        head_bytes = payload_head_bytes(len(payload))
         self._payload_number += 1
-        self._sql.later(_ADD_PAYLOAD, (self._payload_number, payload))
-        return self._payload_number
+        self._sql.later(_ADD_PAYLOAD, (self._payload_number, payload[head_bytes:] if head_bytes else payload))
+        return payload[:head_bytes] or None, self._payload_number
 
     # Marks and fences.
 

@@ -6,7 +6,7 @@ The words in capitals are enums that reach the disk: liteio_formats.record.Space
 from enum import IntEnum
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4C494F31  # "LIO1": what `file` and SQLite's own tools show
 PAGE_BYTES: Final = 4096
 
@@ -75,6 +75,7 @@ CREATE TABLE records(
     payload INTEGER,
     payload_hash BLOB,
     encoded BLOB NOT NULL,
+    payload_head BLOB,
     PRIMARY KEY (space, bucket, key, created DESC, version DESC, time DESC)
 ) WITHOUT ROWID, STRICT;
 
@@ -147,3 +148,6 @@ CREATE TABLE purges(
 
 CREATE TABLE outbox(number INTEGER PRIMARY KEY AUTOINCREMENT, queued_ns INTEGER NOT NULL, payload BLOB NOT NULL) STRICT;
 """
+
+# From each version to the next: what `TABLES` has more, last in its table.
+MIGRATIONS: Final = {1: "ALTER TABLE records ADD COLUMN payload_head BLOB"}

@@ -55,7 +55,7 @@ from liteio_drives.drive_format import (
 from liteio_drives.drive_threads import Handler, JobThreads
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.health import DriveHealth, SyncFailed
-from liteio_drives.index import DriveIndex, distrust_index
+from liteio_drives.index import DriveIndex, distrust_index, migrate_index
 from liteio_drives.index_rows import Register
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
@@ -439,6 +439,7 @@ def _mend_index(
     if not has_index(path, files):
         _log.error("the drive %s lost its index: it gets an empty one and is to be rebuilt", path)
         renew_index(path, drive, is_authoritative=False, files=files, randomness=randomness, vfs=settings.vfs)
+    migrate_index(system_folder(path), vfs=settings.vfs)
     if is_doubted(path, files):
         _log.error("a sync failed when the drive %s was last open: it is to be rebuilt", path)
         distrust_index(system_folder(path), vfs=settings.vfs)
