@@ -32,6 +32,7 @@ from liteio_contracts.storage import (
     VersionRef,
 )
 from liteio_contracts.storage_errors import CommitRefused, StorageError
+from liteio_drives.index_live import LiveIndex
 from liteio_formats.bodies import BucketBody, BucketState, UploadBody, UploadState, encode_body
 from liteio_formats.keys import part_key, part_prefix, upload_key
 from liteio_formats.record import Kind, Record, Space, encode_record
@@ -55,8 +56,10 @@ def version_at(created: int, number: int) -> VersionId:
 class Schedule:
     """Draws records and calls. Times are small, so that rivals, repetitions and late messages are frequent."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, plain_records: int = 0) -> None:
+        """`plain_records`: so many are drawn before the first of a version of its own, or delete marker."""
         self.chance = random.Random(seed)
+        self.plain_records = plain_records
         self.made: list[Record] = []
         self.is_purge = False
 
@@ -121,7 +124,9 @@ class Schedule:
         fields: dict[str, Any] = {"bucket_id": chance.choice(BUCKETS), "key": chance.choice(KEYS), "body": b""}
         created, version = time, NULL_VERSION
         if space is Space.OBJECT:
-            if chance.random() < 0.6:
+            if len(self.made) < self.plain_records:
+                kind = Kind.VALUE if kind is Kind.DELETE_MARKER else kind
+            elif chance.random() < 0.6:
                 # Old versions too, so that metadata changes and tombstones of what is there are drawn.
                 created = max(1, time - chance.choice((0, 0, 1, 2, 4)))
                 version = version_at(created, chance.randrange(2))
@@ -232,23 +237,37 @@ async def at_once(calls: list[Call], drive: StorageAPI, soon: Deadline) -> list[
 @pytest.mark.parametrize("together_max", [1, 8])
 @pytest.mark.parametrize("seed", range(25))
 async def test_both_drives_answer_the_same_after_any_schedule(tmp_path: Path, seed: int, together_max: int) -> None:
+    await compare_drives(tmp_path, Schedule(seed), together_max)
+
+
+@pytest.mark.parametrize("chore_rows", [0, 1, 500])
+@pytest.mark.parametrize("seed", range(15))
+async def test_so_they_do_where_versions_come_later(
+    tmp_path: Path, seed: int, chore_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chore_rows`: how many rows a transaction takes up into the live index; 0: it stays empty."""
+    fill = LiveIndex.fill
+    monkeypatch.setattr(LiveIndex, "fill", lambda index, _: bool(chore_rows) and fill(index, chore_rows))
+    await compare_drives(tmp_path, Schedule(seed, plain_records=20), 2)
+
+
+async def compare_drives(tmp_path: Path, schedule: Schedule, together_max: int) -> None:
     clock = ManualClock()
     soon = Deadline.after(3600, clock)
     format_drive(tmp_path)
     local, memory = await open_drive(tmp_path, clock=clock), MemoryDrive(0, clock, SeededRandomness(1))
-    schedule = Schedule(seed)
     step = 0
     try:
         while step < STEPS:
             calls = schedule.calls(schedule.chance.randint(1, together_max))
             looked, step = step, step + len(calls)
             ours, theirs = await asyncio.gather(at_once(calls, local, soon), in_turn(calls, memory, soon))
-            assert ours == theirs, f"seed {seed}, step {step}: {schedule.made[-1]}"
+            assert ours == theirs, f"step {step}: {schedule.made[-1]}"
             if step // 10 > looked // 10:
                 expected = await everything(memory, soon)
                 found = await everything(local, soon)
                 for asked, answer in expected.items():
-                    assert found.get(asked) == answer, f"seed {seed}, step {step}: {asked}"
+                    assert found.get(asked) == answer, f"step {step}: {asked}"
                 assert found.keys() == expected.keys()
     finally:
         await local.close()

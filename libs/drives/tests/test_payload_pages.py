@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_base.ids import NULL_VERSION
+from liteio_contracts.storage import ListQuery
 from liteio_drives.index_payloads import HEAD_BYTES_MAX, payload_head_bytes, whole_payload
-from liteio_formats.record import Record
+from liteio_formats.record import Record, Space
 from liteio_testkit.contract_bench import Bench
 
 from .drive_bench import format_drive, open_drive
@@ -59,13 +60,18 @@ async def test_an_index_of_the_first_version_is_brought_up_and_keeps_what_it_has
     await store(bench_of(drive), b"old", b"\x01" * 100)
     await drive.close()
     db = apsw.Connection(str(tmp_path / INDEX))
-    db.execute("ALTER TABLE records DROP COLUMN payload_head; UPDATE meta SET schema_version = 1")
+    db.execute(
+        "ALTER TABLE records DROP COLUMN payload_head; ALTER TABLE buckets DROP COLUMN has_live_index;"
+        " DROP TABLE live_fills; UPDATE records SET live = 1; UPDATE meta SET schema_version = 1"
+    )
     db.close()
     drive = await open_drive(tmp_path)
     bench = bench_of(drive)
     await store(bench, b"new", b"\x02" * 2048)
     assert await payloads(bench, b"old") == [b"\x01" * 100] * 2
     assert await payloads(bench, b"new") == [b"\x02" * 2048] * 2
+    page = await drive.list_page(ListQuery(space=Space.OBJECT, bucket_id=bench.bucket_id), deadline=bench.soon)
+    assert [item.key for item in page.items] == [b"new", b"old"]
     await drive.close()
 
 

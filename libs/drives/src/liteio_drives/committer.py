@@ -21,7 +21,7 @@ from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth
 from liteio_drives.index import DriveIndex, require_in_place
 from liteio_drives.index_rows import Register
-from liteio_drives.limits import PURGE_ROWS
+from liteio_drives.limits import CHORE_ROWS
 from liteio_formats.record import Space
 
 _LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
@@ -58,13 +58,13 @@ class Committer:
         self._checkpointer = Checkpointer(
             open_index, clock=clock, run_aside=run_aside, on_trouble=self._checkpoint_failed
         )
-        self._has_purges = True  # there may be some from before: look once
+        self._has_chores = True  # there may be some from before: look once
 
     def handle(self, jobs: list[Job], answer: Answer) -> bool:
         """One transaction for all; each job alone is all or nothing. Every job ends with a result or an error. Returns
-        whether a purge goes on.
+        whether there are chores left.
         """
-        if not jobs and not self._has_purges:
+        if not jobs and not self._has_chores:
             return False
         try:
             self._look_around()
@@ -73,9 +73,9 @@ class Committer:
             self._transact(jobs, answer)
         except Exception as problem:
             self._fail(jobs, problem, answer)
-            self._has_purges = True  # look again with the next job, but not before
+            self._has_chores = True  # look again with the next job, but not before
             return False
-        return self._has_purges
+        return self._has_chores
 
     def end(self) -> None:
         """On the thread, when it ends."""
@@ -121,8 +121,8 @@ class Committer:
             raise
 
     def _finish(self, index: DriveIndex) -> None:
-        if self._has_purges or not index.changes.purges.is_empty():
-            self._has_purges = index.changes.purges.run(PURGE_ROWS, self._clock.now_ns())
+        if self._has_chores or index.changes.has_chores():
+            self._has_chores = index.changes.do_chores(CHORE_ROWS, self._clock.now_ns())
         index.commit()
         for action in index.after_commit:
             action()

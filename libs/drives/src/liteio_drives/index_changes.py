@@ -20,8 +20,9 @@ from liteio_contracts.storage_errors import (
 )
 from liteio_drives.index_buckets import BucketTable, Delta, bucket_body_of
 from liteio_drives.index_data import DataTable
+from liteio_drives.index_live import LiveIndex
 from liteio_drives.index_purges import PurgeTable
-from liteio_drives.index_rows import Held, KeyAt, Register, RowTable, Survey
+from liteio_drives.index_rows import IN_LIVE_INDEX, OUT_OF_LIVE_INDEX, Held, KeyAt, Register, RowTable, Survey
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Bulk, Sql
 from liteio_drives.limits import NEWCOMERS_MAX
@@ -98,6 +99,7 @@ class Changes:
         self.buckets = BucketTable(sql)
         self.data = DataTable(sql)
         self.purges = PurgeTable(sql, self.data)
+        self.live_index = LiveIndex(sql)
         self._require_file = require_file
         self._newcomers: dict[Register, tuple[int, KeyAt]] = {}
 
@@ -196,10 +198,18 @@ class Changes:
             self._remove(at, row, now_ns)
         else:
             self.rows.remove_tombstone(at, version, ref.time)
-        objects = self._mend_head(at, was_live=row.live if row else 0)
+        objects = self._mend_head(at, was_live=row is not None and bool(row.live))
         self._count(at, before, _visible(rows, self.rows.hidden_until(at, version)), objects)
         if mentioned:
             self._forget_standing(at, mentioned)
+
+    def has_chores(self) -> bool:
+        """Work that some transaction wrote down for later ones."""
+        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM purges) OR EXISTS (SELECT 1 FROM live_fills)").get)
+
+    def do_chores(self, rows_max: int, now_ns: int) -> bool:
+        """About `rows_max` rows of it. Returns whether there is more."""
+        return self.purges.run(rows_max, now_ns) or self.live_index.fill(rows_max)
 
     def forget_events(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -295,12 +305,17 @@ class Changes:
         head = self.rows.visible_head(at) if facts.survey.tombstone_time else top
         is_head = head is None or (row.created, row.version, row.time) > head.order
         is_live = is_head and row.kind is Kind.VALUE
-        was_live = head is not None and head.live == 1
+        was_live = head is not None and bool(head.live)
         if head is not None and is_head and was_live:
             self.rows.set_live(at, head, is_live=False)
         if top and row.version and not top.version and not top.stray:
             self.rows.make_null_rows_stray(at)
-        self.rows.add_row(at, row, is_live=is_live, is_stray=_is_stray(row, top))
+        has_live_index = facts.survey.has_live_index or at.space != Space.OBJECT
+        if not has_live_index and (row.version or row.kind is not Kind.VALUE):
+            self.live_index.begin(at)
+            has_live_index = True
+        live = (IN_LIVE_INDEX if has_live_index else OUT_OF_LIVE_INDEX) if is_live else 0
+        self.rows.add_row(at, row, live=live, is_stray=_is_stray(row, top))
         for file in row.files:
             self.data.add_name(file)
         self._count(at, [], [row], (is_live - was_live) if is_head else 0)
@@ -323,7 +338,7 @@ class Changes:
         if gone:
             for row in gone:
                 self._remove(at, row, now_ns)
-            objects = self._mend_head(at, was_live=1) if any(row.live for row in gone) else 0
+            objects = self._mend_head(at, was_live=True) if any(row.live for row in gone) else 0
             self._count(at, _visible(gone, tombstones[0][0] if tombstones else 0), [], objects)
         if tombstones:
             self.rows.remove_tombstones(at, version, before=before)
@@ -334,10 +349,10 @@ class Changes:
                 self.data.drop_name(file, now_ns)
         self.rows.remove_row(at, row)
 
-    def _mend_head(self, at: KeyAt, was_live: int = 0) -> int:
+    def _mend_head(self, at: KeyAt, *, was_live: bool = False) -> int:
         """Put the live mark where it belongs. Returns the change of the number of live objects.
 
-        `was_live`: 1 when the row that carried the mark was just removed.
+        `was_live`: whether the row that carried the mark was just removed.
         """
         marked = self.rows.live_row(at)
         head = self.rows.visible_head(at)
@@ -346,7 +361,7 @@ class Changes:
         is_live = head is not None and head.kind == Kind.VALUE
         if head and is_live and (marked is None or marked.order != head.order):
             self.rows.set_live(at, head, is_live=True)
-        return is_live - (1 if marked else was_live)
+        return is_live - (marked is not None or was_live)
 
     def _count(self, at: KeyAt, gone: Counted, come: Counted, objects: int) -> None:
         if at.space != Space.OBJECT or not (gone or come or objects):

@@ -3,6 +3,7 @@ seek, and only keys with unsettled marks are looked at one by one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -19,9 +20,12 @@ from liteio_formats.record import Kind, Space, digest_of
 _RANGE: Final = "space = ? AND bucket = ? AND key >= ? AND key < ?"
 _ROW: Final = "created, version, time, kind, encoded, key"
 _LIVE: Final = f"SELECT {_ROW} FROM records INDEXED BY records_live WHERE {_RANGE} AND live = 1 ORDER BY key"
-# The same without the index, which costs a seek a row: for a bucket that holds no row that is not live.
-_ALL_LIVE: Final = f"SELECT {_ROW} FROM records NOT INDEXED WHERE {_RANGE} AND live = 1 ORDER BY key"
-_HOLDS_NO_DEAD: Final = "SELECT versions = objects AND delete_markers = 0 FROM buckets WHERE number = ?"
+# The same without the index, which costs a seek a row: where rows that are not live are none, or few (index_live).
+_AMONG_ALL: Final = f"SELECT {_ROW} FROM records NOT INDEXED WHERE {_RANGE} AND live > 0 ORDER BY key"
+_IS_MOSTLY_LIVE: Final = (
+    "SELECT has_live_index = 0 OR (versions = objects AND delete_markers = 0)"
+    " OR EXISTS (SELECT 1 FROM live_fills f WHERE f.bucket = number) FROM buckets WHERE number = ?"
+)
 _VERSIONS: Final = f"SELECT {_ROW} FROM records WHERE {_RANGE} ORDER BY key, created DESC, version DESC, time DESC"
 _REST_OF_KEY: Final = (
     f"SELECT {_ROW} FROM records WHERE space = ?1 AND bucket = ?2 AND key = ?3"
@@ -86,7 +90,7 @@ class _Page:
 
     def _collect_plain(self) -> tuple[list[ListItem], bool]:
         limit = self._query.limit
-        rows = self._execute(self._plain() + " LIMIT ?", (*self._range(self._low), limit + 1)).fetchall()
+        rows = self._execute(self._live + " LIMIT ?", (*self._range(self._low), limit + 1)).fetchall()
         # Spelled out: a call of `_item` a row is a third of the page's time.
         items = [
             ListItem(key, False, Entry(version.hex(), created, time, Kind.VALUE, True, digest_of(encoded), encoded))
@@ -94,9 +98,11 @@ class _Page:
         ]
         return items, len(rows) > limit
 
-    def _plain(self) -> str:
-        if self._query.space is Space.OBJECT and self._execute(_HOLDS_NO_DEAD, (self._bucket,)).get:
-            return _ALL_LIVE
+    @cached_property
+    def _live(self) -> str:
+        """What finds the live rows of a range."""
+        if self._query.space is Space.OBJECT and self._execute(_IS_MOSTLY_LIVE, (self._bucket,)).get:
+            return _AMONG_ALL
         return _LIVE
 
     def _collect_items(self, source: Source) -> tuple[list[ListItem], bool]:
@@ -120,7 +126,7 @@ class _Page:
     # Sources: items from a key on, in order. Keys with unsettled marks are merged in and looked at one by one.
 
     def _latest(self, low: bytes) -> Iterator[ListItem]:
-        live = _Ahead(self._rows.execute(_LIVE, self._range(low)))
+        live = _Ahead(self._rows.execute(self._live, self._range(low)))
         for key in self._marked_keys(low):
             for row in live.before(key):
                 yield _item(row)

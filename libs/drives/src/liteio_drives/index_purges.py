@@ -29,9 +29,6 @@ class PurgeTable:
         for space in Space:
             self._add(space, bucket, b"", BEHIND_ALL_KEYS, drops_bucket=space is max(Space))
 
-    def is_empty(self) -> bool:
-        return self._execute("SELECT 1 FROM purges LIMIT 1").fetchone() is None
-
     def run(self, rows_max: int, now_ns: int) -> bool:
         """Remove up to about `rows_max` rows. Returns whether there is more to do."""
         while rows_max > 0:

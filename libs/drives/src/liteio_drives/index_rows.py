@@ -2,7 +2,7 @@
 
 A *register* is all that one version id of a key holds: rows and tombstones. A tombstone *hides* the older rows of its
 register at once. A key's *head* is its newest row that is not hidden; `live` marks a head that is a VALUE, and only
-that row of the key.
+that row of the key. index_live tells which of them have an index.
 
 A row is *stray* when the creation time that its version id carries does not lead to it: null rows that share their key
 with other versions, and ids that carry another time. Strays have a small index of their own; the usual rows need none.
@@ -19,6 +19,9 @@ from liteio_drives.record_view import NULL_BYTES, RowView, created_in
 from liteio_formats.record import Kind, Space
 
 KIND_OF: Final = tuple(Kind)
+# What `live` says of a row that is; 0 when it is not.
+IN_LIVE_INDEX: Final = 1
+OUT_OF_LIVE_INDEX: Final = 2
 
 
 class KeyAt(NamedTuple):
@@ -67,6 +70,7 @@ class Survey(NamedTuple):
     standing: int
     tombstone_time: int  # the newest, in any version; 0 when there is none
     has_fences: bool  # of the version asked for
+    has_live_index: bool  # the bucket
 
 
 class Outlook(NamedTuple):
@@ -100,25 +104,32 @@ _OLDEST_OF_INTEREST: Final = (
 # One row of the answer for each of the newest rows of a key, one with nulls for a key without; none for a bucket that
 # the drive does not know.
 _OUTLOOK_COLUMNS: Final = (
-    *("place", "number", "config", "standing", "tombstone_time", "has_fences"),
+    *("place", "number", "config", "standing", "tombstone_time", "has_fences", "has_live_index"),
     *("created", "time", "kind", "live", "stray", "size_bytes", "shard_index", "names_files", "payload"),
 )
 _OUTLOOK: Final = Bulk(
     "WITH a(place, bucket_id, space, key, version) AS (VALUES",
     "(?,?,?,?,?)",
     f") SELECT {packed(_OUTLOOK_COLUMNS, ('version', 'digest'))} FROM (SELECT a.place, b.number, b.config, b.standing,"
-    f" {_TOMBSTONE_TIME} AS tombstone_time, {_HAS_FENCES} AS has_fences, r.created, r.time, r.kind, r.live, r.stray,"
-    f" r.size_bytes, r.shard_index, r.names_files, r.payload, r.version, {_DIGEST} AS digest"
+    f" {_TOMBSTONE_TIME} AS tombstone_time, {_HAS_FENCES} AS has_fences, b.has_live_index,"
+    " r.created, r.time, r.kind, r.live, r.stray, r.size_bytes, r.shard_index, r.names_files, r.payload, r.version,"
+    f" {_DIGEST} AS digest"
     " FROM a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
     f" ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created >= {_OLDEST_OF_INTEREST})",
 )
-_UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False), [])
+_UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False, False), [])
 _ALL: Final = f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} {_NEWEST_FIRST}"
 _BY_CREATION: Final = (
     f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
 )
 _STRAYS: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_stray WHERE {_OF_KEY} AND stray = 1 AND version = ?"
 _LIVE: Final = f"SELECT {_HELD} FROM records r INDEXED BY records_live WHERE {_OF_KEY} AND live = 1 LIMIT 1"
+# Only in a bucket whose live rows are not all in the index; there a key has few rows.
+_LIVE_ELSEWHERE: Final = (
+    f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} AND live = {OUT_OF_LIVE_INDEX} AND EXISTS (SELECT 1 FROM buckets b"
+    " WHERE b.number = r.bucket AND (b.has_live_index = 0 OR EXISTS (SELECT 1 FROM live_fills f WHERE f.bucket ="
+    " b.number))) LIMIT 1"
+)
 _ROW: Final = f"{_OF_KEY} AND created = ? AND version = ? AND time = ?"
 _ADD_ROW: Final = Bulk("INSERT INTO records VALUES", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 _ADD_PAYLOAD: Final = Bulk("INSERT INTO payloads(id, payload) VALUES", "(?,?)")
@@ -162,12 +173,12 @@ class RowTable:
     def _outlooks_of(self, registers: Sequence[Register]) -> list[Outlook]:
         outlooks = [_UNKNOWN] * len(registers)
         for row in self._sql.select(_OUTLOOK, [(at, *register) for at, register in enumerate(registers)]):
-            place, created = row[0], row[6]
+            place, created = row[0], row[7]
             outlook = outlooks[place]
             if outlook is _UNKNOWN:
-                outlook = outlooks[place] = Outlook(Survey._make(row[1:6]), [])
+                outlook = outlooks[place] = Outlook(Survey._make(row[1:7]), [])
             if created is not None:
-                outlook.newest.append(Held._make((created, row[15], *row[7:15], row[16])))
+                outlook.newest.append(Held._make((created, row[16], *row[8:16], row[17])))
         for outlook in outlooks:
             if len(outlook.newest) > 1:
                 outlook.newest.sort(key=lambda row: row.order, reverse=True)
@@ -195,7 +206,7 @@ class RowTable:
         return rows
 
     def live_row(self, at: KeyAt) -> Held | None:
-        row = self._execute(_LIVE, at).fetchone()
+        row = self._execute(_LIVE, at).fetchone() or self._execute(_LIVE_ELSEWHERE, at).fetchone()
         return Held(*row) if row else None
 
     def tombstones_of(self, at: KeyAt, version: bytes) -> list[tuple[int, bytes]]:
@@ -220,7 +231,7 @@ class RowTable:
         tombstones = self.tombstones_of(at, version)
         return tombstones[0][0] if tombstones else 0
 
-    def add_row(self, at: KeyAt, row: RowView, *, is_live: bool, is_stray: bool) -> None:
+    def add_row(self, at: KeyAt, row: RowView, *, live: int, is_stray: bool) -> None:
         head, payload = self._add_payload(row.payload)
         self._sql.later(
             _ADD_ROW,
@@ -230,7 +241,7 @@ class RowTable:
                 row.version,
                 row.time,
                 row.kind,
-                is_live,
+                live,
                 is_stray,
                 row.size_bytes,
                 row.shard_index,

@@ -56,7 +56,8 @@ CREATE TABLE buckets(
     objects INTEGER NOT NULL DEFAULT 0,
     versions INTEGER NOT NULL DEFAULT 0,
     delete_markers INTEGER NOT NULL DEFAULT 0,
-    size_bytes INTEGER NOT NULL DEFAULT 0
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    has_live_index INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE records(
@@ -81,6 +82,8 @@ CREATE TABLE records(
 
 CREATE INDEX records_live ON records(space, bucket, key) WHERE live = 1;
 CREATE INDEX records_stray ON records(space, bucket, key) WHERE stray = 1;
+
+CREATE TABLE live_fills(bucket INTEGER PRIMARY KEY, after BLOB NOT NULL) STRICT;
 
 CREATE TABLE payloads(id INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 
@@ -150,4 +153,9 @@ CREATE TABLE outbox(number INTEGER PRIMARY KEY AUTOINCREMENT, queued_ns INTEGER 
 """
 
 # From each version to the next: what `TABLES` has more, last in its table.
-MIGRATIONS: Final = {1: "ALTER TABLE records ADD COLUMN payload_head BLOB"}
+MIGRATIONS: Final = {
+    1: "ALTER TABLE records ADD COLUMN payload_head BLOB;"
+    " ALTER TABLE buckets ADD COLUMN has_live_index INTEGER NOT NULL DEFAULT 0;"
+    " CREATE TABLE live_fills(bucket INTEGER PRIMARY KEY, after BLOB NOT NULL) STRICT;"
+    " UPDATE buckets SET has_live_index = 1"
+}

@@ -19,7 +19,7 @@ WAL_RESTART_PAGES: Final = 8 * CHECKPOINT_PAGES  # readers kept the log from sta
 # of a million keys fit; leaves come from the kernel's cache, which processes share. At 64 MiB a worker grew to 530 MiB.
 INDEX_CACHE_KIB: Final = 4 * KIB
 
-PURGE_ROWS: Final = 500  # rows of a dropped bucket or a finished upload that one transaction removes
+CHORE_ROWS: Final = 500  # rows that one transaction removes of a dropped bucket, or takes up into the live index
 VACUUM_PAGES: Final = 2_000  # free pages that a collection gives back to the file system
 GARBAGE_BATCH: Final = 100  # files or rows that one transaction of the collector looks at
 CLAIMS_BYTES: Final = 256 * KIB  # some 3,000 staged files; longer claims are written anew without what was committed
