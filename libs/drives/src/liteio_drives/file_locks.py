@@ -118,7 +118,7 @@ class _Hold:
 
     async def __aenter__(self) -> Lease:
         try:
-            for offset in sorted({_offset_of(name) for name in self._names}):
+            for offset in sorted(set(map(_offset_of, self._names))):
                 await self._locks.take(offset, self._deadline)
                 self._held.append(offset)
         except BaseException:

@@ -1,6 +1,7 @@
 """What a transaction needs to know of a commit, taken out of its records beforehand, off the committer's thread."""
 
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -52,6 +53,9 @@ class RowView(msgspec.Struct, frozen=True, gc=False):
     payload_hash: bytes
 
 
+_IS_NEW_DATA: Final = attrgetter("is_new_data")
+
+
 class CommitView(msgspec.Struct, frozen=True, gc=False):
     rows: tuple[RowView, ...]
     generation: Generation | None
@@ -60,22 +64,21 @@ class CommitView(msgspec.Struct, frozen=True, gc=False):
     lifts_fences: bool
     events: tuple[bytes, ...]
     is_unread: bool
-
-    @property
-    def is_new_data(self) -> bool:
-        return any(row.is_new_data for row in self.rows)
+    is_new_data: bool
 
 
 def view_commit(commit: Commit) -> CommitView:
     """Decode and check every record. Raises RecordCorrupt: a drive keeps only what it can read again."""
+    rows = tuple(map(_view_row, commit.rows))
     return CommitView(
-        tuple(map(_view_row, commit.rows)),
+        rows,
         commit.generation,
         commit.bucket_number,
         commit.requires,
         commit.lifts_fences,
         commit.events,
         commit.is_unread,
+        any(map(_IS_NEW_DATA, rows)),
     )
 
 
