@@ -60,7 +60,7 @@ class SystemRandomness:
             return self._stock.pop()[:count]
         except IndexError:
             fresh = os.urandom(_STOCK_BYTES)
-            first, *others = (fresh[at : at + _PIECE_BYTES] for at in range(0, _STOCK_BYTES, _PIECE_BYTES))
+            first, *others = [fresh[at : at + _PIECE_BYTES] for at in range(0, _STOCK_BYTES, _PIECE_BYTES)]
             self._stock.extend(others)
             return first[:count]
 

@@ -50,7 +50,8 @@ _hash_few: Final = _keeping_the_lock()
 
 def hash_block(shard: bytes, data_id: DataId, part_number: int, shard_index: int, block_number: int) -> bytes:
     """The 32-byte hash of one shard block at its address. Parts count from 1, shards and blocks from 0."""
-    key = _block_key(data_id, part_number, shard_index, block_number)
+    key = bytes.fromhex(data_id) + _ADDRESS.pack(part_number, shard_index, _SCHEME, block_number)
+    check(len(key) == _KEY_BYTES, "a data id is 32 hex digits")
     if len(shard) <= INLINE_SHARD_BYTES_MAX:
         return _hash_few(key, shard)
     return highwayhash_256(key, shard)  # type: ignore[no-any-return]  # the package has no types
@@ -61,9 +62,3 @@ def verify_block(
 ) -> bool:
     """Whether `shard` is what was written at this address, `expected` being the hash stored for it."""
     return hash_block(shard, data_id, part_number, shard_index, block_number) == expected
-
-
-def _block_key(data_id: DataId, part_number: int, shard_index: int, block_number: int) -> bytes:
-    key = bytes.fromhex(data_id) + _ADDRESS.pack(part_number, shard_index, _SCHEME, block_number)
-    check(len(key) == _KEY_BYTES, "a data id is 32 hex digits")
-    return key

@@ -47,7 +47,7 @@ def _part_info(part: PartEntry) -> PartInfo:
 
 def versions_a_write(info: BucketInfo) -> bool:
     """Whether a PUT makes a version of its own (Enabled) or replaces the null version (never versioned, Suspended)."""
-    return info.versioning.value == "Enabled"
+    return info.versioning == "Enabled"
 
 
 def part_info(record: Record) -> PartInfo:
