@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from liteio_s3.canonical import canonical_path, canonical_query, canonical_request, index_headers
 from liteio_s3.claim import Signer, check_scope, parse_authorization, parse_timestamp, read_date_header
@@ -65,7 +65,8 @@ class SignedRequest:
     hosted_bucket: str = ""
 
 
-class Authenticated(NamedTuple):
+@dataclass(slots=True)  # as SignedRequest
+class Authenticated:
     """The outcome. `credential`: None for an anonymous request only. `chunks`: set for a body of signed chunks only.
 
     The body is still to be held against `payload`: nothing it stores may be final before.
@@ -77,7 +78,8 @@ class Authenticated(NamedTuple):
     chunks: ChunkSigning | None = None
 
 
-class _Claim(NamedTuple):
+@dataclass(slots=True)  # as SignedRequest
+class _Claim:
     """Either form of signed request, brought to one shape. All its parts are well-formed."""
 
     kind: AuthKind
