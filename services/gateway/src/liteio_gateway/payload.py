@@ -100,6 +100,8 @@ class RequestBody:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._facts is not None:
+            raise StopAsyncIteration
         while self._held_bytes < BODY_CHUNK_BYTES:
             piece = await self._source.next()
             if piece is None:
@@ -115,11 +117,9 @@ class RequestBody:
 
     async def _last(self) -> bytes:
         """What is held at the body's end, if anything, with all claims met."""
-        if self._facts is not None:
-            raise StopAsyncIteration
         if self._hashing is not None:
             await self._hashing
-        last = b"".join(self._held)
+        last, self._held = b"".join(self._held), []
         if len(last) >= THREADED_HASH_BYTES_MIN:
             await self._hash_aside(last)
         elif last:
@@ -127,7 +127,6 @@ class RequestBody:
         self._finish()
         if not last:
             raise StopAsyncIteration
-        self._held, self._held_bytes = [], 0
         return last
 
     def facts(self) -> BodyFacts:
