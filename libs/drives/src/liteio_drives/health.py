@@ -67,7 +67,12 @@ class DriveHealth:
 
     @property
     def is_slow(self) -> bool:
-        return self._clock.monotonic() < self._slow_until
+        return self._slow_until > 0.0 and self._clock.monotonic() < self._slow_until
+
+    @property
+    def is_likely_slow(self) -> bool:
+        """Whether another drive is better asked first. Asked several times a request."""
+        return self._fault is not None or (self.is_slow and not self.is_full)
 
     def require_readable(self) -> None:
         """Raises DriveOffline at once when asking the disk is of no use."""

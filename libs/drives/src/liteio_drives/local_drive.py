@@ -19,7 +19,6 @@ from liteio_base.ids import BucketId, DriveId, Generation, VersionId
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
-    DriveState,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -160,7 +159,7 @@ class LocalDrive:
 
     @property
     def is_likely_slow(self) -> bool:
-        return self._health.state not in (DriveState.ONLINE, DriveState.FULL)
+        return self._health.is_likely_slow
 
     async def status(self, *, deadline: Deadline) -> DriveStatus:
         def measure(index: DriveIndex) -> DriveStatus:
