@@ -40,6 +40,9 @@ class Checkpointer:
 
     def look(self, index: DriveIndex) -> None:
         """After a transaction, on the committer's thread and under the drive's lock. Raises apsw.Error."""
+        if index.log_pages < CHECKPOINT_PAGES:
+            self._has_copied = False  # It has started over already.
+            return
         pages, copied = index.wal_pages()
         now = self._clock.monotonic()
         if pages >= WAL_RESTART_PAGES and now >= self._insist_at:

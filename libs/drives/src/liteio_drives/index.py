@@ -69,6 +69,8 @@ class DriveIndex:
         self._is_synced = True  # as PRAGMAS leave it
         self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
         self.meta = self._read_meta()
+        self.log_pages = 0  # in the write-ahead log when this connection committed last
+        self._db.set_wal_hook(self._note_log)
 
     def close(self) -> None:
         self._db.close(True)
@@ -158,6 +160,10 @@ class DriveIndex:
     def give_back_space(self, pages: int) -> None:
         """Return up to `pages` free pages to the file system."""
         self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+    def _note_log(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self.log_pages = pages
+        return apsw.SQLITE_OK
 
     def _check_schema(self) -> None:
         found = self._execute("SELECT schema_version FROM meta").get
