@@ -7,6 +7,7 @@ finds everything copied and starts the log over.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 from liteio_base.clock import Clock
@@ -57,12 +58,9 @@ class Checkpointer:
 
     def _copy(self, _: object) -> None:
         try:
-            index = self._open_index()
-            try:
+            with closing(self._open_index()) as index:
                 while self._copies_more(index):
                     pass
-            finally:
-                index.close()
         except Exception as problem:
             self._copy_at = self._clock.monotonic() + _COPY_AGAIN_SECONDS
             self._on_trouble(problem)

@@ -212,26 +212,26 @@ def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -
 
 def migrate_index(folder: str, *, vfs: str = "") -> None:
     """Bring the tables of an older version up to this one. Raises apsw.Error. A newer one is left as it is."""
-    db = apsw.Connection(os.path.join(folder, INDEX_NAME), flags=_OPEN_FLAGS, vfs=vfs or None)
-    try:
-        for pragma in PRAGMAS:
-            db.execute(pragma).fetchall()
-        found = db.execute("SELECT schema_version FROM meta").get
-        for version in range(found, SCHEMA_VERSION):
+    with _mending(folder, vfs) as db:
+        for version in range(db.execute("SELECT schema_version FROM meta").get, SCHEMA_VERSION):
             with db:
                 db.execute(MIGRATIONS[version])
                 db.execute("UPDATE meta SET schema_version = ?", (version + 1,))
-    finally:
-        db.close(True)
 
 
 def distrust_index(folder: str, *, vfs: str = "") -> None:
     """Say durably that the drive is not authoritative. Raises apsw.Error."""
+    with _mending(folder, vfs) as db:
+        db.execute("UPDATE meta SET authoritative = 0")
+
+
+@contextmanager
+def _mending(folder: str, vfs: str) -> Iterator[apsw.Connection]:
     db = apsw.Connection(os.path.join(folder, INDEX_NAME), flags=_OPEN_FLAGS, vfs=vfs or None)
     try:
         for pragma in PRAGMAS:
             db.execute(pragma).fetchall()
-        db.execute("UPDATE meta SET authoritative = 0")
+        yield db
     finally:
         db.close(True)
 
