@@ -2,10 +2,16 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from liteio_drives.local_drive import LocalDrive
+from liteio_testkit.contract_bench import Bench
+from liteio_testkit.manual_clock import ManualClock
+
+from .drive_bench import bench_of, format_drive, open_drive
 
 MEMORY = Path("/dev/shm")
 
@@ -24,3 +30,16 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="liteio-test-", dir=MEMORY))
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+async def drive(tmp_path: Path) -> AsyncIterator[LocalDrive]:
+    format_drive(tmp_path)
+    opened = await open_drive(tmp_path, clock=ManualClock())
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def bench(drive: LocalDrive) -> Bench:
+    return bench_of(drive)

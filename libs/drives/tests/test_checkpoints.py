@@ -13,8 +13,7 @@ from liteio_drives.index import DriveIndex
 from liteio_testkit.contract_bench import Bench
 from liteio_testkit.manual_clock import ManualClock
 
-from .drive_bench import format_drive, open_drive
-from .test_drive_costs import bench_of
+from .drive_bench import bench_of, format_drive, open_drive
 
 INDEX = Path(".liteio.sys", "index.db")
 LOG = Path(".liteio.sys", "index.db-wal")

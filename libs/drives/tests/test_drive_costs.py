@@ -1,74 +1,20 @@
 """What things cost, counted and not timed: syncs, and steps of SQLite's machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from liteio_base.ids import HybridTime
-from liteio_contracts.storage import KeyQuery, ListMode, ListQuery
+from liteio_contracts.storage import KeyQuery, ListMode
 from liteio_drives.index import DriveIndex
 from liteio_drives.index_rows import Register
 from liteio_drives.local_drive import LocalDrive
-from liteio_formats.record import Kind, Space
+from liteio_formats.record import Kind
 from liteio_testkit.contract_bench import Bench
 from liteio_testkit.manual_clock import ManualClock
-from liteio_testkit.storage_contract import DriveUnderTest
 
-from .drive_bench import SMALL, format_drive, open_drive
+from .drive_bench import bench_of, format_drive, list_steps, open_drive, put_many, steps_of
 from .faulty_files import FaultyVFS
-
-
-@pytest.fixture
-async def drive(tmp_path: Path) -> AsyncIterator[LocalDrive]:
-    format_drive(tmp_path)
-    opened = await open_drive(tmp_path, clock=ManualClock())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def bench(drive: LocalDrive) -> Bench:
-    return bench_of(drive)
-
-
-def bench_of(drive: LocalDrive) -> Bench:
-    async def restart() -> LocalDrive:
-        raise AssertionError("not in these tests")
-
-    return Bench(DriveUnderTest(drive, ManualClock(), restart, 0, SMALL.tombstone_keep_seconds))
-
-
-async def steps_of(drive: LocalDrive, bench: Bench, work: Callable[[DriveIndex], object]) -> int:
-    """Steps of SQLite's virtual machine: what a call costs, on any machine the same."""
-
-    def counted(index: DriveIndex) -> int:
-        db, steps = index._db, 0
-
-        def count() -> bool:
-            nonlocal steps
-            steps += 1
-            return False
-
-        db.set_progress_handler(count, 1)
-        try:
-            work(index)
-        finally:
-            db.set_progress_handler(None)
-        return steps
-
-    return await drive._reader.call(counted, bench.soon)
-
-
-async def list_steps(drive: LocalDrive, bench: Bench, **fields: object) -> int:
-    query = ListQuery(space=Space.OBJECT, bucket_id=bench.bucket_id, **fields)  # type: ignore[arg-type]  # its fields
-    return await steps_of(drive, bench, lambda index: index.pages.list_page(query, index.meta))
-
-
-async def put_many(bench: Bench, keys: list[bytes], time: int, **more: object) -> None:
-    records = await asyncio.gather(*(bench.put(key, time, **more) for key in keys))  # type: ignore[arg-type]
-    await bench.confirm(*records)
 
 
 async def test_concurrent_commits_share_syncs(tmp_path: Path) -> None:

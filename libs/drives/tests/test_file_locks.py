@@ -11,6 +11,7 @@ from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import LockTimeout
 from liteio_drives.file_locks import FileLocks
+from liteio_testkit.lock_bench import longest_crowd
 
 CLOCK = SystemClock()
 
@@ -37,19 +38,8 @@ async def is_free(locks: FileLocks, *names: bytes) -> bool:
 
 async def test_one_at_a_time_holds_a_name_and_opposite_orders_do_not_block(tmp_path: Path) -> None:
     with opened(tmp_path) as one, opened(tmp_path) as other:
-        inside = crowd = 0
-
-        async def work(locks: FileLocks, names: list[bytes]) -> None:
-            nonlocal inside, crowd
-            async with locks.lock(names, deadline=soon()) as lease:
-                assert lease.is_held
-                inside += 1
-                crowd = max(crowd, inside)
-                await asyncio.sleep(0.001)
-                inside -= 1
-
-        await asyncio.gather(*(work(one, [b"a", b"b"]) for _ in "123"), *(work(other, [b"b", b"a"]) for _ in "123"))
-        assert crowd == 1
+        takers = [(one, [b"a", b"b"]), (other, [b"b", b"a"])] * 3
+        assert await longest_crowd(takers, inside_seconds=0.001) == 1
         assert await is_free(one, b"a", b"b")
 
 

@@ -1,6 +1,5 @@
 """The index of live rows: no bucket has one before it needs one, and until it is whole listings do without."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
@@ -11,27 +10,12 @@ from liteio_drives.index_changes import Changes
 from liteio_drives.local_drive import LocalDrive
 from liteio_formats.record import Kind, Space
 from liteio_testkit.contract_bench import Bench
-from liteio_testkit.manual_clock import ManualClock
 
-from .drive_bench import format_drive, open_drive
-from .test_drive_costs import bench_of, list_steps, put_many
+from .drive_bench import list_steps, put_many
 
 INDEX = Path(".liteio.sys", "index.db")
 VERSION = f"{5:016x}{5:016x}"
 KEYS = [b"k%03d" % number for number in range(30)]
-
-
-@pytest.fixture
-async def drive(tmp_path: Path) -> AsyncIterator[LocalDrive]:
-    format_drive(tmp_path)
-    opened = await open_drive(tmp_path, clock=ManualClock())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def bench(drive: LocalDrive) -> Bench:
-    return bench_of(drive)
 
 
 def marks(path: Path) -> dict[int, int]:

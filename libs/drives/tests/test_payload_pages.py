@@ -13,8 +13,7 @@ from liteio_drives.index_payloads import HEAD_BYTES_MAX, payload_head_bytes, who
 from liteio_formats.record import Record, Space
 from liteio_testkit.contract_bench import Bench
 
-from .drive_bench import format_drive, open_drive
-from .test_drive_costs import bench_of
+from .drive_bench import bench_of, format_drive, open_drive
 
 INDEX = Path(".liteio.sys", "index.db")
 LIKE_SHARDS = (0, 1, 16, 512, 1024, 1366, 2031, 2032, 2048, 2049, 4057, 4058, 4096, 8192, 30_000)

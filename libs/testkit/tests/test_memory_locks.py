@@ -1,12 +1,11 @@
 """Locks in memory: turns, timeouts, broken leases, lies."""
 
-import asyncio
-
 import pytest
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
-from liteio_contracts.locks import LockAPI, LockTimeout
+from liteio_contracts.locks import LockTimeout
+from liteio_testkit.lock_bench import longest_crowd
 from liteio_testkit.memory_locks import LyingLocks, MemoryLocks
 
 CLOCK = SystemClock()
@@ -16,34 +15,19 @@ def soon(seconds: float = 5) -> Deadline:
     return Deadline.after(seconds, CLOCK)
 
 
-async def longest_crowd(locks: LockAPI, names: list[list[bytes]]) -> int:
-    inside = crowd = 0
-
-    async def work(mine: list[bytes]) -> None:
-        nonlocal inside, crowd
-        async with locks.lock(mine, deadline=soon()) as lease:
-            assert lease.is_held
-            inside += 1
-            crowd = max(crowd, inside)
-            await asyncio.sleep(0)
-            inside -= 1
-
-    async with asyncio.TaskGroup() as group:
-        for mine in names:
-            group.create_task(work(mine))
-    return crowd
-
-
 async def test_one_at_a_time_holds_a_name() -> None:
-    assert await longest_crowd(MemoryLocks(), [[b"a"]] * 5) == 1
+    assert await longest_crowd([(MemoryLocks(), [b"a"])] * 5) == 1
 
 
 async def test_opposite_orders_do_not_wait_for_each_other() -> None:
-    assert await longest_crowd(MemoryLocks(), [[b"a", b"b"], [b"b", b"a"], [b"b", b"a", b"b"]] * 3) == 1
+    locks = MemoryLocks()
+    names = [[b"a", b"b"], [b"b", b"a"], [b"b", b"a", b"b"]] * 3
+    assert await longest_crowd((locks, mine) for mine in names) == 1
 
 
 async def test_other_names_are_free() -> None:
-    assert await longest_crowd(MemoryLocks(), [[b"a"], [b"b"], [b"c"]]) == 3
+    locks = MemoryLocks()
+    assert await longest_crowd((locks, [name]) for name in (b"a", b"b", b"c")) == 3
 
 
 async def test_waiting_ends_at_the_deadline_and_leaves_nothing() -> None:
@@ -68,4 +52,4 @@ async def test_a_broken_lease_says_so_and_others_get_the_lock() -> None:
 
 
 async def test_lying_locks_grant_everything() -> None:
-    assert await longest_crowd(LyingLocks(), [[b"a"]] * 5) == 5
+    assert await longest_crowd([(LyingLocks(), [b"a"])] * 5) == 5

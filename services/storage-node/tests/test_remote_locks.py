@@ -13,6 +13,7 @@ from liteio_contracts.locks import LockTimeout
 from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.remote_locks import RemoteLocks
 from liteio_storage_node.server import NodeServer
+from liteio_testkit.lock_bench import longest_crowd
 
 CLOCK = SystemClock()
 LEASE = 0.8
@@ -39,19 +40,8 @@ async def locks_over(servers: Sequence[NodeServer]) -> AsyncIterator[RemoteLocks
 @pytest.mark.parametrize("count", [1, 3])
 async def test_one_at_a_time_holds_a_name_and_opposite_orders_do_not_block(count: int) -> None:
     async with lock_nodes(count) as (servers, tables), locks_over(servers) as one, locks_over(servers) as other:
-        inside = crowd = 0
-
-        async def work(locks: RemoteLocks, names: list[bytes]) -> None:
-            nonlocal inside, crowd
-            async with locks.lock(names, deadline=soon()) as lease:
-                assert lease.is_held
-                inside += 1
-                crowd = max(crowd, inside)
-                await asyncio.sleep(0.01)
-                inside -= 1
-
-        await asyncio.gather(*(work(one, [b"a", b"b"]) for _ in range(3)), *(work(other, [b"b", b"a"]) for _ in "123"))
-        assert crowd == 1
+        takers = [(one, [b"a", b"b"]), (other, [b"b", b"a"])] * 3
+        assert await longest_crowd(takers, inside_seconds=0.01) == 1
         await asyncio.sleep(0.1)
         assert [table.held_count for table in tables] == [0] * count
 
