@@ -137,7 +137,7 @@ async def test_one_drive_that_missed_a_write_is_no_witness(version_id: str | Non
         drive.set_offline()
     reader, [drive_set] = bench.store.engine.reader, bench.store.engine.store_map.sets
     if version_id is None:
-        reading = reader.latest(drive_set, name, range(4), deadline=bench.deadline)
+        reading = reader.latest(drive_set, name, deadline=bench.deadline)
     else:
         reading = reader.version(drive_set, name, NULL_VERSION, deadline=bench.deadline)
     with pytest.raises(ReadQuorumLost):

@@ -167,7 +167,7 @@ class BucketStore:
 
         async with hold(self._engine, [bucket_lock(request.name)], deadline=deadline):
             first, *others = self._engine.store_map.sets
-            found = await self._engine.reader.latest(first, _name(request.name), tuple(first.slots), deadline=deadline)
+            found = await self._engine.reader.latest(first, _name(request.name), deadline=deadline)
             must_be_absent(found.record)
             for drive_set in others:
                 await self._write(drive_set, request.name, body, deadline=deadline)
@@ -210,7 +210,7 @@ class BucketStore:
 
     async def _read(self, name: str, *, deadline: Deadline) -> BucketBody:
         first = self._engine.store_map.sets[0]
-        found = await self._engine.reader.latest(first, _name(name), tuple(first.slots), deadline=deadline)
+        found = await self._engine.reader.latest(first, _name(name), deadline=deadline)
         if found.record is None:
             self.forget(name)
             raise BucketMissing(name)

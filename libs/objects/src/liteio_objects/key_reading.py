@@ -6,6 +6,7 @@ registers, and a recommit where the rule asks for one.
 """
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,12 @@ _EXHAUSTED: Final = HybridTime(-1)
 # One round goes one version down on every drive that lags; a key needs many only when as many versions of it were
 # removed on some drives and are not yet on others.
 _ROUNDS_MAX: Final = 10_000
+_READS_TOGETHER: Final = 16  # about what a loop turn under load brings
+
+
+@cache
+def _rotations(width: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple((first + step) % width for step in range(width)) for first in range(width))
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -56,20 +63,25 @@ class KeyReader:
 
     def __init__(self, settler: Settler, tasks: OwnedTasks) -> None:
         self._settler, self._tasks = settler, tasks
+        self._reads_of_any = 0
 
     async def latest(
         self,
         drive_set: DriveSet,
         name: KeyName,
-        order: Sequence[int],
         *,
-        wants_payload: bool = False,
+        payload_order: Sequence[int] | None = None,
         deadline: Deadline,
     ) -> Found:
         """The newest version that is there: a value or a delete marker. Raises ReadQuorumLost when that can not be
-        told."""
+        told.
+
+        `payload_order`: the slots by shard index, when an inline object's payload is wanted, too; None: any drives do.
+        """
         code, deadline = drive_set.code, deadline.sooner(READ_SECONDS)
+        wants_payload = payload_order is not None
         query = KeyQuery(name, wants_payload=wants_payload)
+        order = self._any_order(len(drive_set.drives)) if payload_order is None else payload_order
         first, rest = drive_set.first_and_rest(order, max(code.k, code.read_quorum))
         heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
         known = values(heads)
@@ -143,6 +155,13 @@ class KeyReader:
             found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
         generations = {slot: answer.generation for slot, answer in answers.items()}
         return WriteBasis(newest, generations, found, is_whole=authoritative == drive_set.code.width)
+
+    def _any_order(self, width: int) -> Sequence[int]:
+        """Slots for a read that any drives can answer. Several reads in a row ask the same ones: what is asked of a
+        drive in one turn of the loop travels together, and half as many drives are half as many hand-offs.
+        """
+        self._reads_of_any += 1
+        return _rotations(width)[self._reads_of_any // _READS_TOGETHER % width]
 
     def _ask_heads(
         self,

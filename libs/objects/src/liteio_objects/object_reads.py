@@ -69,7 +69,8 @@ class ObjectReading:
     ) -> Coroutine[Any, Any, Found]:
         name, reader = KeyName(Space.OBJECT, info.bucket_id, request.key.encode()), self._engine.reader
         if request.version_id is None:
-            return reader.latest(place.drive_set, name, place.order, wants_payload=wants_payload, deadline=deadline)
+            payload_order = place.order if wants_payload else None
+            return reader.latest(place.drive_set, name, payload_order=payload_order, deadline=deadline)
         return reader.version(place.drive_set, name, request.version_id, wants_payload=wants_payload, deadline=deadline)
 
     def _alarm(self, place: Place, record: Record) -> "Alarm":

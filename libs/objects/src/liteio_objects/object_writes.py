@@ -219,7 +219,7 @@ class ObjectWriting:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
         check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
         try:
-            found = await self._engine.reader.latest(place.drive_set, name, place.order, deadline=deadline)
+            found = await self._engine.reader.latest(place.drive_set, name, deadline=deadline)
         except ReadQuorumLost:
             if check is not None:
                 raise

@@ -20,7 +20,7 @@ class Resolver:
     async def resolve_latest(self, name: KeyName, *, deadline: Deadline) -> Record | None:
         """The key's latest record, a value or a delete marker. Raises ReadQuorumLost."""
         drive_set = self._set_of(name)
-        return (await self._reader.latest(drive_set, name, tuple(drive_set.slots), deadline=deadline)).record
+        return (await self._reader.latest(drive_set, name, deadline=deadline)).record
 
     async def resolve_versions(
         self, name: KeyName, version_ids: Sequence[VersionId], *, deadline: Deadline

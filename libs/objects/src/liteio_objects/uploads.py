@@ -296,7 +296,7 @@ class Uploads:
     async def _read(self, name: UploadName, info: BucketInfo, *, deadline: Deadline) -> tuple[Record, UploadBody]:
         place = self._engine.store_map.place(info.bucket_id, name.key.encode())
         key_name = _upload_name(name, info)
-        found = await self._engine.reader.latest(place.drive_set, key_name, place.order, deadline=deadline)
+        found = await self._engine.reader.latest(place.drive_set, key_name, deadline=deadline)
         if found.record is None:
             raise UploadMissing(name.upload_id)
         return found.record, decode_upload_body(found.record.body)
