@@ -1,4 +1,4 @@
-"""Busy threads of a process share a processor; those that work without the interpreter's lock do not."""
+"""Busy threads of a process share a processor, in turn; those that work without the interpreter's lock do not."""
 
 import asyncio
 import json
@@ -30,7 +30,8 @@ PROGRAM = textwrap.dedent("""
         found = {name: sorted(os.sched_getaffinity(each.native_id)) for name, each in threads.items()}
         found["loop"] = sorted(os.sched_getaffinity(0))
         found["pool"] = await asyncio.to_thread(lambda: sorted(os.sched_getaffinity(0)))
-        print(json.dumps([core, found]))
+        policies = {os.sched_getscheduler(each.native_id) for each in threading.enumerate()}
+        print(json.dumps([core, found, sorted(policies)]))
 
     asyncio.run(main())
 """)
@@ -38,7 +39,7 @@ PROGRAM = textwrap.dedent("""
 
 def test_loop_and_index_threads_share_a_core_and_the_others_are_free() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
-    core, found = json.loads(done.stdout)
+    core, found, policies = json.loads(done.stdout)
     everywhere = sorted(os.sched_getaffinity(0))
     assert found == {
         "liteio-commit-0-0": [core],
@@ -47,6 +48,7 @@ def test_loop_and_index_threads_share_a_core_and_the_others_are_free() -> None:
         "loop": [core],
         "pool": everywhere,
     }
+    assert policies == [os.SCHED_BATCH]  # none pushes out the thread that woke it
 
 
 def test_workers_take_the_cores_in_turn() -> None:
