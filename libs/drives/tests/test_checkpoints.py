@@ -63,7 +63,6 @@ async def test_the_log_is_copied_beside_the_writers_and_starts_over(tmp_path: Pa
     assert (tmp_path / LOG).stat().st_size < 600 * PAGE_BYTES
     await drive.close()
     assert sum(checkpoints.pages("data")) > 2000
-    assert checkpoints.pages("commit")
     assert sum(checkpoints.pages("commit")) < sum(checkpoints.pages("data")) / 2
     assert checkpoints.insisting() == 0
     assert apsw.Connection(str(tmp_path / INDEX)).execute("PRAGMA integrity_check").get == "ok"

@@ -23,11 +23,12 @@ from liteio_drives.local_drive import LocalDrive
 from liteio_formats.record import PartEntry
 from liteio_testkit.contract_bench import Bench, block_hashes, data_of, shard_blocks
 from liteio_testkit.manual_clock import ManualClock
+from liteio_testkit.polling import until
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.storage_contract import DriveUnderTest
 
 from .drive_bench import SMALL, format_drive, open_drive
-from .faulty_files import BROKEN, NO_SPACE, FaultyFiles, FaultyVFS
+from .faulty_files import BROKEN, NO_SPACE, FaultyFiles
 from .staging_process import BIG_BYTES
 
 SCRIPT = Path(__file__).with_name("staging_process.py")
@@ -283,21 +284,19 @@ async def test_a_dropped_file_is_removed_though_its_remover_was_killed(
         assert len(list(shards(path))) == 1
 
 
-async def test_what_the_dead_left_is_unlinked_behind_a_synced_transaction(path: Path, clock: ManualClock) -> None:
-    vfs = FaultyVFS(f"syncs-{path.parent.name}")
-    drive = await open_drive(path, clock=clock, vfs=vfs.name)
-    bench = bench_of(drive, clock)
-    async with staging(path):
-        pass
-    await drive.confirm([], deadline=bench.soon)
-    before = vfs.syncs
-    assert await collect(bench) == 4
-    assert vfs.syncs > before
-    before = vfs.syncs
-    assert await collect(bench) == 0
-    assert vfs.syncs == before
-    await drive.close()
-    vfs.unregister()
+async def test_what_the_dead_left_is_unlinked_behind_a_sync(path: Path, clock: ManualClock) -> None:
+    files = FaultyFiles()
+    async with opened(path, clock, files=files) as bench:
+        async with staging(path):
+            pass
+        left, syncs = set(shards(path)), files.calls.get("sync_data", 0)
+        gate = files.gates["sync_data"] = threading.Event()
+        collecting = asyncio.ensure_future(collect(bench))
+        await until(lambda: files.calls.get("sync_data", 0) > syncs, 10)
+        await asyncio.sleep(0.05)
+        assert set(shards(path)) == left
+        gate.set()
+        assert await collecting == 4
 
 
 async def test_what_can_not_be_unlinked_is_tried_again(path: Path, clock: ManualClock) -> None:

@@ -106,13 +106,13 @@ def at_once(seconds: float = 0.2) -> Deadline:
 
 
 async def test_a_failed_sync_of_the_index_makes_the_drive_read_only_and_no_witness(
-    tmp_path: Path, bench: Bench, clock: ManualClock, vfs: FaultyVFS
+    tmp_path: Path, bench: Bench, clock: ManualClock, files: FaultyFiles
 ) -> None:
     await bench.put(b"before", 5)
-    vfs.fails_on.add("sync")
+    files.faults["sync_data"] = BROKEN
     with pytest.raises(DriveOffline):
         await bench.put(b"lost", 5)
-    vfs.fails_on.clear()
+    files.faults.clear()
     with pytest.raises(DriveOffline):
         await bench.put(b"after", 5)
     assert await bench.times(b"before") == {5: False}

@@ -194,6 +194,7 @@ async def test_another_layout_is_refused(paths: list[str]) -> None:
         await open_all(paths, replace(LAYOUT, parity=1))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the process's end, in its threads
 async def test_a_first_format_may_be_cut_short_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every call to the file system in turn: the next start ends with one deployment of whole drives."""
     monkeypatch.setattr("liteio_drives.drive_format.DATA_FOLDERS", 2)

@@ -39,9 +39,13 @@ class Checkpointer:
         self._copy_at = 0.0
         self._insist_at = 0.0
 
+    def may_work(self, index: DriveIndex) -> bool:
+        """Whether the next look can take its time."""
+        return index.log_pages >= CHECKPOINT_PAGES
+
     def look(self, index: DriveIndex) -> None:
         """After a transaction, on the committer's thread and under the drive's lock. Raises apsw.Error."""
-        if index.log_pages < CHECKPOINT_PAGES:
+        if not self.may_work(index):
             self._has_copied = False  # It has started over already.
             return
         pages, copied = index.wal_pages()

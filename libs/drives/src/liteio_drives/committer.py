@@ -89,17 +89,32 @@ class Committer:
         try:
             index = self._index or self._reopen()
             self._apply(index, jobs)
-            self._health.worked()
-            answer(jobs)
+            # Removing files and checkpoints belong under the lock, and follow the sync. Otherwise the next process
+            # commits while the disk syncs: readers see the rows then, and sync before they tell (DriveIndex.reading).
+            is_locked_sync = bool(index.after_commit) or self._checkpointer.may_work(index)
+            if is_locked_sync:
+                self._conclude(index, jobs, answer)
             self._checkpoint(index)
         finally:
             self._files.unlock(lock)
+        if not is_locked_sync:
+            self._conclude(index, jobs, answer)
+
+    def _conclude(self, index: DriveIndex, jobs: list[Job], answer: Answer) -> None:
+        """Make the transaction durable and tell. One of nothing but lazy jobs waits for the next one's sync."""
+        if index.after_commit or not all(job.is_lazy for job in jobs):
+            index.sync()
+        for action in index.after_commit:
+            action()
+        index.after_commit.clear()
+        self._health.worked()
+        answer(jobs)
 
     def _apply(self, index: DriveIndex, jobs: list[Job]) -> None:
         """Savepoints cost a copy of every page that a job touches, and nearly no job fails after it began to write: so
         without them first, and all over with them when one did.
         """
-        index.begin(is_synced=not all(job.is_lazy for job in jobs))
+        index.begin()
         try:
             index.changes.look_ahead(_independent(jobs))
             for job in jobs:
@@ -111,7 +126,7 @@ class Committer:
             raise
         except Exception:
             index.roll_back()
-        index.begin(is_synced=True)
+        index.begin()
         try:
             for job in jobs:
                 self._run_alone(index, job)
@@ -124,9 +139,6 @@ class Committer:
         if self._has_chores or index.changes.has_chores():
             self._has_chores = index.changes.do_chores(CHORE_ROWS, self._clock.now_ns())
         index.commit()
-        for action in index.after_commit:
-            action()
-        index.after_commit.clear()
 
     def _run(self, index: DriveIndex, job: Job) -> None:
         """Raises the job's refusal when it had begun to write."""

@@ -17,6 +17,7 @@ from liteio_base.ids import DriveId, Generation
 from liteio_contracts.storage import KeyAnswer, KeyQuery
 from liteio_contracts.storage_errors import DriveOffline, GenerationChanged
 from liteio_drives.files import FileSystem
+from liteio_drives.health import SyncFailed
 from liteio_drives.index_changes import Changes, Meta
 from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
@@ -29,6 +30,7 @@ from liteio_drives.record_view import NamedFile
 check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLite is 3.51.3 or newer")
 
 INDEX_NAME: Final = "index.db"
+_LOG: Final = "-wal"
 _NEW: Final = ".new"
 _CHECKPOINT_BUSY_MS: Final = 200
 _META: Final = "SELECT drive_id, generation, authoritative FROM meta"
@@ -52,12 +54,17 @@ class DriveIndex:
         """Open the index in `folder` (`<drive>/.liteio.sys`). Raises apsw.Error, DriveOffline for another schema."""
         self.path: Final = os.path.join(folder, INDEX_NAME)
         self.inode: Final = files.stat(self.path).inode
+        self._files = files
         self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=400)
         try:
             _configure(self._db, cache_kib)
+            # Commits do not sync: `sync` does, once the drive's lock is given back.
+            self._db.execute("PRAGMA synchronous = NORMAL").fetchall()
             self._sql: Final = Sql(self._db)
             self._execute: Final = self._sql.execute
             self._check_schema()
+            # As long as a connection is open, nobody replaces its log. It carries no locks that closing it would drop.
+            self._log: Final = files.open(self.path + _LOG, os.O_RDWR)
         except BaseException:
             self._db.close(True)
             raise
@@ -66,7 +73,6 @@ class DriveIndex:
         self.pages: Final = PageReads(self._sql, self.keys)
         self.changes: Final = Changes(self._sql, require_file)
         self._is_trusted = is_trusted
-        self._is_synced = True  # as PRAGMAS leave it
         self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
         self.meta = self._read_meta()
         self.log_pages = 0  # in the write-ahead log when this connection committed last
@@ -74,6 +80,7 @@ class DriveIndex:
 
     def close(self) -> None:
         self._db.close(True)
+        self._files.close(self._log)
 
     def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
         """Answer at once what is usual, each from one moment; None for what needs `reading`."""
@@ -81,28 +88,39 @@ class DriveIndex:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One moment for all that is read inside. `meta` is of that moment."""
+        """One moment for all that is read inside. `meta` is of that moment. What was seen of writes that are not
+        confirmed yet is on the disk when it ends; raises SyncFailed when that can not be had.
+        """
         self._execute("BEGIN")
         try:
             self.meta = self._read_meta()
             yield
         finally:
             self._execute("COMMIT")
+        if self.keys.has_shown_unsettled:
+            self.keys.has_shown_unsettled = False
+            self.sync()
 
-    def begin(self, *, is_synced: bool) -> None:
-        """Begin a write transaction; `is_synced` says whether its commit waits for the disk."""
-        if is_synced is not self._is_synced:
-            self._execute("PRAGMA synchronous = FULL" if is_synced else "PRAGMA synchronous = NORMAL")
-            self._is_synced = is_synced
+    def begin(self) -> None:
+        """Begin a write transaction."""
         self._execute("BEGIN IMMEDIATE")
         *meta, payload_number = self._execute(_OPENING).fetchone()
         self.changes.rows.begin(payload_number)
         self.meta = self._meta(*meta)
 
     def commit(self) -> None:
-        """When this fails the transaction's fate is unknown; the connection is to be closed."""
+        """All connections see it now; it is on the disk after `sync`. When this fails the transaction's fate is
+        unknown, and the connection is to be closed.
+        """
         self.changes.buckets.flush()
         self._execute("COMMIT")
+
+    def sync(self) -> None:
+        """Put all that was committed up to now on the disk, by whomever. Raises SyncFailed."""
+        try:
+            self._files.sync_data(self._log)
+        except OSError as problem:
+            raise SyncFailed(str(problem)) from problem
 
     def roll_back(self) -> None:
         self.after_commit.clear()
@@ -138,6 +156,10 @@ class DriveIndex:
         if generation != self.meta.generation:
             raise GenerationChanged("the drive was emptied meanwhile", generation=self.meta.generation)
         self._execute("UPDATE meta SET authoritative = 1")
+
+    def has_its_log(self) -> bool:
+        """Whether `sync` still syncs the file that commits are written to."""
+        return self._files.stat(self.path + _LOG).inode == self._files.stat_open(self._log).inode
 
     def wal_pages(self) -> tuple[int, int]:
         """Pages in the write-ahead log, and how many of them are in the database already."""
@@ -181,14 +203,14 @@ def require_in_place(index: DriveIndex, files: FileSystem) -> None:
     """Raises OSError when the index that is open is not the one in the drive's folder any more: the drive was emptied
     or taken away under a running process, which would otherwise go on in a file without a name.
     """
-    if files.stat(index.path).inode != index.inode:
+    if files.stat(index.path).inode != index.inode or not index.has_its_log():
         raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
 
 
 def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -> None:
     """Make an empty index in `folder`, whole or not at all, and durable. Raises apsw.Error, OSError."""
     path = os.path.join(folder, INDEX_NAME)
-    for leftover in (path + _NEW, path + _NEW + "-wal", path + _NEW + "-shm", path, path + "-wal", path + "-shm"):
+    for leftover in (path + _NEW, path + _NEW + _LOG, path + _NEW + "-shm", path, path + _LOG, path + "-shm"):
         try:
             files.unlink(leftover)
         except FileNotFoundError:

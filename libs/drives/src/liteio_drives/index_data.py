@@ -51,10 +51,5 @@ class DataTable:
         rows = self._execute("SELECT data_id, part FROM garbage WHERE since_ns <= ? LIMIT ?", (before_ns, limit))
         return [FileName(*row) for row in rows.fetchall()]
 
-    def touch(self) -> None:
-        """Change something and nothing, so that the transaction is synced, and with it all before it."""
-        self._execute("INSERT INTO garbage VALUES (x'', 0, 0)")
-        self._execute("DELETE FROM garbage WHERE data_id = x'' AND part = 0")
-
     def forget_garbage(self, file: FileName) -> None:
         self._execute("DELETE FROM garbage WHERE data_id = ? AND part = ?", file)

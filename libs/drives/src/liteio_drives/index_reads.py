@@ -68,6 +68,7 @@ class KeyReads:
         self._sql = sql
         self._execute = sql.execute
         self._buckets = BucketTable(sql)
+        self.has_shown_unsettled = False  # Set here: whoever answers has it synced first, and clears this.
 
     def read_key(self, query: KeyQuery, meta: Meta) -> KeyAnswer:
         name = query.name
@@ -151,6 +152,7 @@ class KeyReads:
             " WHERE u.since_ns < ? ORDER BY u.since_ns LIMIT ?",
             (older_than_ns, limit),
         ).fetchall()
+        self.has_shown_unsettled |= bool(rows)
         return tuple(
             VersionRef(KeyName(Space(space), BucketId(bucket_id), key), version_text(version), HybridTime(time))
             for space, bucket_id, key, version, time in rows
@@ -161,6 +163,7 @@ class KeyReads:
             "SELECT number, queued_ns, payload FROM outbox WHERE queued_ns < ? ORDER BY number LIMIT ?",
             (older_than_ns, limit),
         ).fetchall()
+        self.has_shown_unsettled |= bool(rows)
         return tuple(OutboxRow(*row) for row in rows)
 
     def count(self, table: str) -> int:
@@ -170,6 +173,7 @@ class KeyReads:
     def marks(self, at: KeyAt) -> dict[Mark, bool]:
         """Unsettled marks of a key: (version, time) → whether it marks a tombstone."""
         rows = self._execute(_MARKS, at).fetchall()
+        self.has_shown_unsettled |= bool(rows)
         return {(version, time): bool(is_tombstone) for version, time, is_tombstone in rows}
 
     def _entries(self, rows: list[Row], marks: dict[Mark, bool], wants_payload: bool) -> list[Entry]:

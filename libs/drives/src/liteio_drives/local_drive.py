@@ -337,7 +337,12 @@ class LocalDrive:
 
     def _start_reader(self) -> JobThreads:
         reader = Reader(
-            self._open_index, files=self._files, health=self._health, clock=self._clock, look=self._look_for_doubt
+            self._open_index,
+            files=self._files,
+            health=self._health,
+            clock=self._clock,
+            look=self._look_for_doubt,
+            on_lost_sync=self._note_doubt,
         )
         return self._threads("read", reader.handle, is_batched=True, at_end=reader.end)
 

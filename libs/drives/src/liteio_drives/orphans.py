@@ -139,9 +139,8 @@ class Orphans:
         there = [path for path in unnamed if self._folder.exists(path)]
         claimed = self._claimed(there, is_overdue)
         doomed = [path for path in there if path not in claimed]
-        if doomed:
-            # Its rows may have gone in a transaction that was never synced, because its process was killed.
-            data.touch()
+        # The rows of the doomed may have gone in a transaction that was never synced, because its process was killed: a
+        # sync of all there is comes before what is done after the commit.
         index.after_commit.append(lambda: self._unlink(paths, claimed, doomed, outcome, is_overdue))
 
     def _claimed(self, paths: Sequence[str], is_overdue: bool) -> set[str]:

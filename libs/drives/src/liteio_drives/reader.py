@@ -9,14 +9,16 @@ from liteio_base.clock import Clock
 from liteio_contracts.storage_errors import StorageError
 from liteio_drives.drive_threads import Answer, Job
 from liteio_drives.files import FileSystem
-from liteio_drives.health import DriveHealth
+from liteio_drives.health import DriveHealth, SyncFailed
 from liteio_drives.index import DriveIndex, require_in_place
 
 _LOOK_SECONDS: Final = 1.0
 
 
 class Reader:
-    """What the thread does with a batch. Never waits for writers: SQLite's log lets readers see the last commit."""
+    """What the thread does with a batch. Never waits for writers: SQLite's log lets readers see the last commit. When
+    that may not be on the disk yet, the reader syncs it before it tells (DriveIndex.reading).
+    """
 
     def __init__(
         self,
@@ -26,12 +28,14 @@ class Reader:
         health: DriveHealth,
         clock: Clock,
         look: Callable[[], None],
+        on_lost_sync: Callable[[], None],
     ) -> None:
         self._open_index = open_index
         self._files = files
         self._health = health
         self._clock = clock
         self._look = look
+        self._on_lost_sync = on_lost_sync
         self._index: DriveIndex | None = None
         self._look_at = 0.0
 
@@ -85,9 +89,12 @@ class Reader:
     def _explain(self, problem: Exception) -> BaseException:
         self._close_index()
         try:
-            return self._health.explain(problem, "reading the index")
+            error: BaseException = self._health.explain(problem, "reading the index")
         except Exception as unexpected:
-            return unexpected
+            error = unexpected
+        if isinstance(problem, SyncFailed):
+            self._on_lost_sync()
+        return error
 
     def _close_index(self) -> None:
         index, self._index = self._index, None
