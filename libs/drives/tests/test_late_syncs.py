@@ -14,7 +14,9 @@ import pytest
 
 from liteio_contracts.storage import ListMode, ListQuery
 from liteio_contracts.storage_errors import DriveOffline
+from liteio_drives.files import RealFiles
 from liteio_drives.index import DriveIndex
+from liteio_drives.sync_state import SYNC_NAME, SyncState
 from liteio_formats.record import Space
 from liteio_testkit.contract_bench import Bench
 from liteio_testkit.polling import until
@@ -120,13 +122,64 @@ async def test_a_reader_of_confirmed_rows_syncs_nothing(views: tuple[View, View]
     assert there.syncs == before
 
 
-async def test_a_reader_whose_sync_fails_tells_nothing_and_is_no_witness_any_more(views: tuple[View, View]) -> None:
+async def test_a_reader_of_rows_that_are_on_the_disk_syncs_nothing(views: tuple[View, View]) -> None:
     here, there = views
     await here.bench.put(b"k", 5)
+    before = there.syncs
+    assert await there.bench.times(b"k") == {5: False}
+    await here.bench.put_settled(b"l", 5)  # its confirm is not synced, and adds nothing
+    assert await keys_unsettled(there.bench) == [b"k"]
+    assert there.syncs == before
+
+
+async def test_what_a_process_left_that_was_killed_while_it_synced_is_synced_by_each_reader(
+    views: tuple[View, View],
+) -> None:
+    here, there = views
+    here.hold_syncs()
+    putting = await here.syncing(here.bench.put(b"k", 5))  # and never comes back, as far as the others can tell
+    for _ in range(2):
+        before = there.syncs
+        assert await there.bench.times(b"k") == {5: False}
+        assert there.syncs == before + 1
+    await there.bench.put(b"l", 5)
+    before = there.syncs
+    assert await there.bench.times(b"k") == {5: False}
+    assert there.syncs == before, "the commit's sync was one for all before it"
+    here.gate.set()
+    await putting
+
+
+async def test_a_reader_syncs_for_all_and_says_so_for_none(tmp_path: Path) -> None:
+    """One that began to commit while a reader synced may have committed after that sync."""
+    state, other = SyncState(str(tmp_path), RealFiles()), SyncState(str(tmp_path), RealFiles())
+    assert not other.has_unsynced()
+    first, second = state.begin(), other.begin()
+    state.note_synced(first)
+    assert state.has_unsynced()
+    other.note_synced(second)
+    state.note_synced(first)
+    assert not state.has_unsynced()
+    # Whatever the file holds after a power cut: the next commit is unsynced until it is said to be synced.
+    (tmp_path / SYNC_NAME).write_bytes(bytes(8) + (2**63).to_bytes(8, "little"))
+    third = state.begin()
+    assert other.has_unsynced()
+    state.note_synced(third)
+    assert not other.has_unsynced()
+    state.close()
+    other.close()
+
+
+async def test_a_reader_whose_sync_fails_tells_nothing_and_is_no_witness_any_more(views: tuple[View, View]) -> None:
+    here, there = views
+    here.hold_syncs()
+    putting = await here.syncing(here.bench.put(b"k", 5))
     there.files.faults["sync_data"] = BROKEN
     with pytest.raises(DriveOffline):
         await there.bench.head(b"k")
     there.files.faults.clear()
+    here.gate.set()
+    await putting
     answer = await there.bench.head(b"k")
     assert not answer.is_authoritative
     with pytest.raises(DriveOffline):

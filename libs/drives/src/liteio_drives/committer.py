@@ -102,7 +102,7 @@ class Committer:
 
     def _conclude(self, index: DriveIndex, jobs: list[Job], answer: Answer) -> None:
         """Make the transaction durable and tell. One of nothing but lazy jobs waits for the next one's sync."""
-        if index.after_commit or not all(job.is_lazy for job in jobs):
+        if index.after_commit or not _are_lazy(jobs):
             index.sync()
         for action in index.after_commit:
             action()
@@ -119,7 +119,7 @@ class Committer:
             index.changes.look_ahead(_independent(jobs))
             for job in jobs:
                 self._run(index, job)
-            self._finish(index)
+            self._finish(index, jobs)
             return
         except (apsw.Error, OSError):
             index.roll_back()
@@ -130,15 +130,15 @@ class Committer:
         try:
             for job in jobs:
                 self._run_alone(index, job)
-            self._finish(index)
+            self._finish(index, jobs)
         except BaseException:
             index.roll_back()
             raise
 
-    def _finish(self, index: DriveIndex) -> None:
+    def _finish(self, index: DriveIndex, jobs: list[Job]) -> None:
         if self._has_chores or index.changes.has_chores():
             self._has_chores = index.changes.do_chores(CHORE_ROWS, self._clock.now_ns())
-        index.commit()
+        index.commit(is_lazy=_are_lazy(jobs))
 
     def _run(self, index: DriveIndex, job: Job) -> None:
         """Raises the job's refusal when it had begun to write."""
@@ -208,7 +208,7 @@ class Committer:
         self._ballast.look()
         self._look()
         if self._index is not None:
-            require_in_place(self._index, self._files)
+            require_in_place(self._index)
 
     def _take_lock(self) -> int:
         if self._lock is None:
@@ -240,6 +240,10 @@ class Committer:
         self._mark_drive(problem)
         if self._health.is_full:
             self._ballast.release()
+
+
+def _are_lazy(jobs: list[Job]) -> bool:
+    return all(job.is_lazy for job in jobs)
 
 
 def _independent(jobs: list[Job]) -> list[Register]:

@@ -25,6 +25,7 @@ from liteio_drives.index_reads import KeyReads
 from liteio_drives.index_schema import BUSY_MS, CREATION_PRAGMAS, MIGRATIONS, PRAGMAS, SCHEMA_VERSION, TABLES
 from liteio_drives.index_sql import Sql
 from liteio_drives.record_view import NamedFile
+from liteio_drives.sync_state import SyncState
 
 # SQLite before this can corrupt a database when two connections write or checkpoint at once (the WAL-reset bug).
 check(tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3), "SQLite is 3.51.3 or newer")
@@ -65,6 +66,7 @@ class DriveIndex:
             self._check_schema()
             # As long as a connection is open, nobody replaces its log. It carries no locks that closing it would drop.
             self._log: Final = files.open(self.path + _LOG, os.O_RDWR)
+            self._syncs: Final = SyncState(folder, files)
         except BaseException:
             self._db.close(True)
             raise
@@ -73,6 +75,7 @@ class DriveIndex:
         self.pages: Final = PageReads(self._sql, self.keys)
         self.changes: Final = Changes(self._sql, require_file)
         self._is_trusted = is_trusted
+        self._number = 0  # of this connection's last commit, in SyncState
         self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
         self.meta = self._read_meta()
         self.log_pages = 0  # in the write-ahead log when this connection committed last
@@ -81,6 +84,7 @@ class DriveIndex:
     def close(self) -> None:
         self._db.close(True)
         self._files.close(self._log)
+        self._syncs.close()
 
     def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
         """Answer at once what is usual, each from one moment; None for what needs `reading`."""
@@ -99,7 +103,8 @@ class DriveIndex:
             self._execute("COMMIT")
         if self.keys.has_shown_unsettled:
             self.keys.has_shown_unsettled = False
-            self.sync()
+            if self._syncs.has_unsynced():
+                self.sync()
 
     def begin(self) -> None:
         """Begin a write transaction."""
@@ -108,11 +113,12 @@ class DriveIndex:
         self.changes.rows.begin(payload_number)
         self.meta = self._meta(*meta)
 
-    def commit(self) -> None:
-        """All connections see it now; it is on the disk after `sync`. When this fails the transaction's fate is
-        unknown, and the connection is to be closed.
+    def commit(self, *, is_lazy: bool = False) -> None:
+        """All connections see it now; it is on the disk after `sync`. `is_lazy`: it adds no row, and no sync follows.
+        When this fails the transaction's fate is unknown, and the connection is to be closed.
         """
         self.changes.buckets.flush()
+        self._number = 0 if is_lazy else self._syncs.begin()
         self._execute("COMMIT")
 
     def sync(self) -> None:
@@ -121,6 +127,8 @@ class DriveIndex:
             self._files.sync_data(self._log)
         except OSError as problem:
             raise SyncFailed(str(problem)) from problem
+        if self._number:
+            self._syncs.note_synced(self._number)
 
     def roll_back(self) -> None:
         self.after_commit.clear()
@@ -157,9 +165,11 @@ class DriveIndex:
             raise GenerationChanged("the drive was emptied meanwhile", generation=self.meta.generation)
         self._execute("UPDATE meta SET authoritative = 1")
 
-    def has_its_log(self) -> bool:
-        """Whether `sync` still syncs the file that commits are written to."""
-        return self._files.stat(self.path + _LOG).inode == self._files.stat_open(self._log).inode
+    def is_in_place(self) -> bool:
+        """Whether the files that are open are the ones in the drive's folder."""
+        stat, stat_open = self._files.stat, self._files.stat_open
+        is_log = stat(self.path + _LOG).inode == stat_open(self._log).inode
+        return is_log and stat(self.path).inode == self.inode and self._syncs.is_in_place()
 
     def wal_pages(self) -> tuple[int, int]:
         """Pages in the write-ahead log, and how many of them are in the database already."""
@@ -199,11 +209,11 @@ class DriveIndex:
         return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())
 
 
-def require_in_place(index: DriveIndex, files: FileSystem) -> None:
+def require_in_place(index: DriveIndex) -> None:
     """Raises OSError when the index that is open is not the one in the drive's folder any more: the drive was emptied
     or taken away under a running process, which would otherwise go on in a file without a name.
     """
-    if files.stat(index.path).inode != index.inode or not index.has_its_log():
+    if not index.is_in_place():
         raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
 
 

@@ -82,7 +82,7 @@ class Reader:
         now = self._clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
-            require_in_place(self._index, self._files)
+            require_in_place(self._index)
             self._look()
         return self._index
 
