@@ -7,7 +7,7 @@ alone opens index.db, -wal and -shm: closing a descriptor of one of them would d
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import apsw
@@ -56,8 +56,9 @@ class DriveIndex:
         self.path: Final = os.path.join(folder, INDEX_NAME)
         self.inode: Final = files.stat(self.path).inode
         self._files = files
-        self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=400)
-        try:
+        with ExitStack() as undo:
+            self._db: Final = apsw.Connection(self.path, flags=_OPEN_FLAGS, vfs=vfs or None, statementcachesize=400)
+            undo.callback(self._db.close, True)
             _configure(self._db, cache_kib)
             # Commits do not sync: `sync` does, once the drive's lock is given back.
             self._db.execute("PRAGMA synchronous = NORMAL").fetchall()
@@ -66,10 +67,9 @@ class DriveIndex:
             self._check_schema()
             # As long as a connection is open, nobody replaces its log. It carries no locks that closing it would drop.
             self._log: Final = files.open(self.path + _LOG, os.O_RDWR)
+            undo.callback(files.close, self._log)
             self._syncs: Final = SyncState(folder, files)
-        except BaseException:
-            self._db.close(True)
-            raise
+            undo.pop_all()
         self.keys: Final = KeyReads(self._sql)
         self._glances: Final = KeyGlances(self._sql)
         self.pages: Final = PageReads(self._sql, self.keys)
@@ -82,9 +82,11 @@ class DriveIndex:
         self._db.set_wal_hook(self._note_log)
 
     def close(self) -> None:
-        self._db.close(True)
-        self._files.close(self._log)
-        self._syncs.close()
+        try:
+            self._db.close(True)
+        finally:
+            self._files.close(self._log)
+            self._syncs.close()
 
     def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
         """Answer at once what is usual, each from one moment; None for what needs `reading`."""
