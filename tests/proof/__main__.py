@@ -33,12 +33,13 @@ def main() -> int:
     if not sections:
         parser.error(f"no section is called {asked.only!r}")
     LOGS.mkdir(exist_ok=True)
-    texts = texts_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     hidden = (str(REPOSITORY), tempfile.gettempdir(), os.uname().nodename)
     is_proven = True
     for section in sections:
         outcome = run(section)
         is_proven = is_proven and outcome.exit_code == 0
+        # As it is by now: another run may have written other sections meanwhile.
+        texts = texts_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
         texts[section.title] = text_of(outcome, now, commit_name(), hidden)
         known = {one.title: texts[one.title] for one in all_sections(asked.seeds) if one.title in texts}
