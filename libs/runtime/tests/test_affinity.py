@@ -26,7 +26,13 @@ PROGRAM = textwrap.dedent("""
     async def main():
         threads = {name: thread(name) for name in ("liteio-commit-0-0", "liteio-read-0-0", "liteio-data-0-0")}
         core = max(os.sched_getaffinity(0))
+        gone = threading.Thread(target=len, args=("",), name="gone")
+        gone.start()
+        gone.join()
+        everyone = threading.enumerate
+        threading.enumerate = lambda: [gone, *everyone()]  # it ends while the others are looked at
         hold_on_core(core)
+        threading.enumerate = everyone
         found = {name: sorted(os.sched_getaffinity(each.native_id)) for name, each in threads.items()}
         found["loop"] = sorted(os.sched_getaffinity(0))
         found["pool"] = await asyncio.to_thread(lambda: sorted(os.sched_getaffinity(0)))

@@ -33,13 +33,21 @@ def hold_on_core(core: int) -> None:
     asyncio.get_running_loop().set_default_executor(pool)
     try:
         for thread in threading.enumerate():
-            if thread.native_id is None:
-                continue
-            os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
-            if not thread.name.startswith(_FREE_THREADS):
-                os.sched_setaffinity(thread.native_id, {core})
+            _hold(thread, core)
     except OSError as refused:
         _log.warning("could not stay on processor %d: %s", core, refused)
+
+
+def _hold(thread: threading.Thread, core: int) -> None:
+    """Raises OSError."""
+    if thread.native_id is None:
+        return
+    try:
+        os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
+        if not thread.name.startswith(_FREE_THREADS):
+            os.sched_setaffinity(thread.native_id, {core})
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
 
 
 def core_of_worker(index: int) -> int:
