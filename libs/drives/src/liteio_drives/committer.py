@@ -19,7 +19,7 @@ from liteio_drives.checkpointer import Checkpointer
 from liteio_drives.drive_threads import Answer, Job
 from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth
-from liteio_drives.index import DriveIndex, require_in_place
+from liteio_drives.index import DriveIndex
 from liteio_drives.index_rows import Register
 from liteio_drives.limits import CHORE_ROWS
 from liteio_formats.record import Space
@@ -208,7 +208,7 @@ class Committer:
         self._ballast.look()
         self._look()
         if self._index is not None:
-            require_in_place(self._index)
+            self._index.require_in_place()
 
     def _take_lock(self) -> int:
         if self._lock is None:

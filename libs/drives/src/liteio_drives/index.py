@@ -1,7 +1,7 @@
 """`DriveIndex`: one connection to a drive's index.db and what can be asked of it. docs/formats/index-db.md.
 
 No threads and no locks here: the committer's thread has one of these for writing, the reader's thread another. SQLite
-alone opens index.db, -wal and -shm: closing a descriptor of one of them would drop SQLite's own POSIX locks.
+alone opens index.db and -shm: closing a descriptor of one of them would drop SQLite's own POSIX locks.
 """
 
 import errno
@@ -167,11 +167,14 @@ class DriveIndex:
             raise GenerationChanged("the drive was emptied meanwhile", generation=self.meta.generation)
         self._execute("UPDATE meta SET authoritative = 1")
 
-    def is_in_place(self) -> bool:
-        """Whether the files that are open are the ones in the drive's folder."""
+    def require_in_place(self) -> None:
+        """Raises OSError when the files that are open are not the ones in the drive's folder any more: the drive was
+        emptied or taken away under a running process, which would otherwise go on in files without a name.
+        """
         stat, stat_open = self._files.stat, self._files.stat_open
         is_log = stat(self.path + _LOG).inode == stat_open(self._log).inode
-        return is_log and stat(self.path).inode == self.inode and self._syncs.is_in_place()
+        if not (is_log and stat(self.path).inode == self.inode and self._syncs.is_in_place()):
+            raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
 
     def wal_pages(self) -> tuple[int, int]:
         """Pages in the write-ahead log, and how many of them are in the database already."""
@@ -209,14 +212,6 @@ class DriveIndex:
 
     def _meta(self, drive_id: str, generation: str, authoritative: int) -> Meta:
         return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())
-
-
-def require_in_place(index: DriveIndex) -> None:
-    """Raises OSError when the index that is open is not the one in the drive's folder any more: the drive was emptied
-    or taken away under a running process, which would otherwise go on in a file without a name.
-    """
-    if not index.is_in_place():
-        raise FileNotFoundError(errno.ENOENT, "the index was replaced under a running process")
 
 
 def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -> None:

@@ -338,7 +338,6 @@ class LocalDrive:
     def _start_reader(self) -> JobThreads:
         reader = Reader(
             self._open_index,
-            files=self._files,
             health=self._health,
             clock=self._clock,
             look=self._look_for_doubt,

@@ -8,9 +8,8 @@ import apsw
 from liteio_base.clock import Clock
 from liteio_contracts.storage_errors import StorageError
 from liteio_drives.drive_threads import Answer, Job
-from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth, SyncFailed
-from liteio_drives.index import DriveIndex, require_in_place
+from liteio_drives.index import DriveIndex
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -24,14 +23,12 @@ class Reader:
         self,
         open_index: Callable[[], DriveIndex],
         *,
-        files: FileSystem,
         health: DriveHealth,
         clock: Clock,
         look: Callable[[], None],
         on_lost_sync: Callable[[], None],
     ) -> None:
         self._open_index = open_index
-        self._files = files
         self._health = health
         self._clock = clock
         self._look = look
@@ -82,7 +79,7 @@ class Reader:
         now = self._clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
-            require_in_place(self._index)
+            self._index.require_in_place()
             self._look()
         return self._index
 
