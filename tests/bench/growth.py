@@ -32,7 +32,8 @@ from liteio_contracts.object_layer import (
 )
 from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, StorageAPI, VersionRef
 from liteio_drives.file_locks import FileLocks
-from liteio_drives.format_set import Layout, open_drives
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import open_drives
 from liteio_drives.limits import DriveSettings
 from liteio_erasure.bitrot import hash_block
 from liteio_erasure.code import CodeParams

@@ -24,7 +24,8 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import DeploymentId
 from liteio_contracts.storage_errors import StorageError
 from liteio_drives.files import RealFiles
-from liteio_drives.format_set import Layout, settle_formats
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import settle_formats
 from liteio_drives.remote.messages import DriveInfo
 from liteio_drives.remote.node_connection import NodeConnection
 from liteio_drives.remote.remote_drive import RemoteDrive

@@ -22,7 +22,8 @@ from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_contracts.object_layer import CreateBucket, ListObjects, PutObject, ReadObject
 from liteio_drives.file_locks import FileLocks
-from liteio_drives.format_set import Layout, open_drives
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import open_drives
 from liteio_drives.limits import DriveSettings
 from liteio_erasure.code import CodeParams
 from liteio_objects.drive_set import DriveSet

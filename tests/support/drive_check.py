@@ -11,7 +11,8 @@ from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import VersionId
 from liteio_contracts.storage import KeyName, KeyQuery, StorageAPI
-from liteio_drives.format_set import Layout, OpenedDrives, open_drives
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import OpenedDrives, open_drives
 from liteio_drives.limits import DriveSettings
 from liteio_formats.record import Kind, Space, decode_record
 from liteio_testkit.drive_census import take_census

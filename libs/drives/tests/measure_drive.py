@@ -16,7 +16,8 @@ from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NULL_VERSION, SYSTEM_BUCKET, Generation, HybridTime, new_data_id
 from liteio_contracts.storage import Commit, KeyName, KeyQuery, ListQuery, RowCommit, VersionRef
-from liteio_drives.format_set import Layout, open_drives
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import open_drives
 from liteio_drives.index import DriveIndex
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive

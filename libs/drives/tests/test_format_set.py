@@ -12,7 +12,8 @@ from liteio_base.deadline import Deadline
 from liteio_contracts.storage import DriveStatus
 from liteio_drives.drive_format import read_format
 from liteio_drives.files import FileSystem, RealFiles
-from liteio_drives.format_set import FormatRefused, Layout, OpenedDrives, open_drives
+from liteio_drives.format_rules import FormatRefused, Layout
+from liteio_drives.format_set import OpenedDrives, open_drives
 from liteio_drives.limits import DATA_FOLDERS, DriveSettings
 from liteio_drives.offline_drive import OfflineDrive
 from liteio_formats.format_json import DriveFormat, encode_format

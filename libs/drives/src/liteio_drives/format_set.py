@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,14 @@ from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import RecordCorrupt, StorageError
 from liteio_drives.drive_format import has_format, has_index, is_blank, prepare, read_format, read_pending, take_on
 from liteio_drives.files import FileSystem, RealFiles
+from liteio_drives.format_rules import (
+    DriveCondition,
+    DriveReport,
+    FormatRefused,
+    Layout,
+    judge,
+    mount_points_of,
+)
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
 from liteio_drives.offline_drive import OfflineDrive
@@ -30,19 +37,6 @@ from liteio_formats.format_json import DriveFormat, FormatError
 _log = logging.getLogger(__name__)
 
 _OPEN_PAUSES_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
-
-
-class FormatRefused(Exception):
-    """The drives can not be opened as they are. The message says what is wrong, where, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How the drives are arranged: `set_count` sets of `set_width` drives, in the order given."""
-
-    set_count: int
-    set_width: int
-    parity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +115,87 @@ def settle_formats(
     if not any(has_format(path) for path in paths):
         _make_folders(paths)
     with _all_locked(paths):
-        formats, reasons = _read_all(paths, files)
-        if formats:
-            return _join(paths, layout, formats, reasons, files, randomness)
-        if reasons:
-            listed = "; ".join(f"{paths[number]}: {reason}" for number, reason in sorted(reasons.items()))
+        reports = [report_on(path, files) for path in paths]
+        verdict = judge(reports, layout)
+        if verdict.is_first:
+            return _format_all(paths, reports, layout, files, randomness), {}
+        if verdict.deployment_id is None:
+            listed = "; ".join(f"{paths[number]}: {reason}" for number, reason in sorted(verdict.reasons.items()))
             raise FormatRefused(f"no drive is formatted, and not all are empty folders: {listed}")
-        return _format_all(paths, layout, files, randomness), {}
+        reasons = dict(verdict.reasons)
+        for number in verdict.resume:
+            take_on(paths[number], files)
+        for number in verdict.replace:
+            drive = identity(number, layout, verdict.deployment_id, verdict.mount_points, randomness)
+            if reason := replace_drive(paths[number], drive, files, randomness):
+                reasons[number] = reason
+        return verdict.deployment_id, reasons
+
+
+def report_on(path: str, files: FileSystem) -> DriveReport:
+    """What is found at a drive's path."""
+    try:
+        found = read_format(path, files)
+        if found is not None:
+            return DriveReport(DriveCondition.FORMATTED, found)
+        if not is_blank(path, files):
+            return _unusable("there are files of somebody else on it; give liteio a folder of its own")
+        pending = read_pending(path, files) if has_index(path, files) else None
+    except FormatError as damage:
+        return _unusable(f"its format.json is damaged ({damage}); empty the drive to have it rebuilt")
+    except FileNotFoundError:
+        return _unusable("the folder is not there; mount the drive, or make an empty folder to have it rebuilt")
+    except OSError as trouble:
+        return _unusable(f"it can not be read ({trouble.strerror}) by uid {os.geteuid()}")
+    condition = DriveCondition.BLANK if pending is None else DriveCondition.PENDING
+    return DriveReport(condition, pending, os.path.ismount(path))
+
+
+def identity(
+    number: int,
+    layout: Layout,
+    deployment_id: DeploymentId,
+    mounts: tuple[tuple[bool, ...], ...],
+    randomness: Randomness,
+) -> DriveFormat:
+    """A new one for the `number`-th drive of the pool."""
+    set_index, slot = layout.place_of(number)
+    return DriveFormat(
+        deployment_id=deployment_id,
+        drive_id=new_drive_id(randomness),
+        set_index=set_index,
+        slot=slot,
+        set_count=layout.set_count,
+        set_width=layout.set_width,
+        parity=layout.parity,
+        was_mount_point=mounts,
+        pool=layout.pool,
+    )
+
+
+def prepare_drive(path: str, drive: DriveFormat, files: FileSystem, randomness: Randomness) -> None:
+    """The first half of a first format: everything but the identity. Raises FormatRefused."""
+    try:
+        prepare(path, drive, is_authoritative=True, files=files, randomness=randomness)
+    except OSError as trouble:
+        raise FormatRefused(
+            f"{path} can not be formatted: {trouble.strerror}; make it writable by uid {os.geteuid()}"
+        ) from trouble
+
+
+def replace_drive(path: str, drive: DriveFormat, files: FileSystem, randomness: Randomness) -> str:
+    """Take an empty drive into its slot; the reason when that could not be done, else ""."""
+    try:
+        prepare(path, drive, is_authoritative=False, files=files, randomness=randomness)
+        take_on(path, files)
+    except OSError as trouble:
+        return f"it is empty and can not be formatted: {trouble.strerror}; make it writable by uid {os.geteuid()}"
+    _log.warning("drive %s was empty: formatted for set %s, slot %s, to be rebuilt", path, drive.set_index, drive.slot)
+    return ""
+
+
+def _unusable(reason: str) -> DriveReport:
+    return DriveReport(DriveCondition.UNUSABLE, reason=reason)
 
 
 def _make_folders(paths: Sequence[str]) -> None:
@@ -138,139 +206,17 @@ def _make_folders(paths: Sequence[str]) -> None:
             raise FormatRefused(f"{path} can not be made: {trouble.strerror}; name a folder that can") from trouble
 
 
-def _read_all(paths: Sequence[str], files: FileSystem) -> tuple[dict[int, DriveFormat], dict[int, str]]:
-    """The identities found, and the reasons against drives that have none and are not blank."""
-    formats: dict[int, DriveFormat] = {}
-    reasons: dict[int, str] = {}
-    for number, path in enumerate(paths):
-        try:
-            found = read_format(path, files)
-            if found is not None:
-                formats[number] = found
-            elif not is_blank(path, files):
-                reasons[number] = "there are files of somebody else on it; give liteio a folder of its own"
-        except FormatError as damage:
-            reasons[number] = f"its format.json is damaged ({damage}); empty the drive to have it rebuilt"
-        except FileNotFoundError:
-            reasons[number] = "the folder is not there; mount the drive, or make an empty folder to have it rebuilt"
-        except OSError as trouble:
-            reasons[number] = f"it can not be read ({trouble.strerror}) by uid {os.geteuid()}"
-    return formats, reasons
-
-
-def _format_all(paths: Sequence[str], layout: Layout, files: FileSystem, randomness: Randomness) -> DeploymentId:
+def _format_all(
+    paths: Sequence[str], reports: Sequence[DriveReport], layout: Layout, files: FileSystem, randomness: Randomness
+) -> DeploymentId:
     """The first format: every drive is prepared before any takes on its identity."""
     deployment_id = new_deployment_id(randomness)
-    mounts = _mount_points(paths, layout)
+    mounts = mount_points_of(reports, layout)
     for number, path in enumerate(paths):
-        drive = _identity(number, layout, deployment_id, mounts, randomness)
-        try:
-            prepare(path, drive, is_authoritative=True, files=files, randomness=randomness)
-        except OSError as trouble:
-            raise FormatRefused(
-                f"{path} can not be formatted: {trouble.strerror}; make it writable by uid {os.geteuid()}"
-            ) from trouble
+        prepare_drive(path, identity(number, layout, deployment_id, mounts, randomness), files, randomness)
     for path in paths:
         take_on(path, files)
     return deployment_id
-
-
-def _join(
-    paths: Sequence[str],
-    layout: Layout,
-    formats: dict[int, DriveFormat],
-    reasons: dict[int, str],
-    files: FileSystem,
-    randomness: Randomness,
-) -> tuple[DeploymentId, dict[int, str]]:
-    """Open an existing deployment: refuse what is foreign or misplaced, format what was replaced."""
-    [(deployment_id, _)] = Counter(drive.deployment_id for drive in formats.values()).most_common(1)
-    known = next(drive for drive in formats.values() if drive.deployment_id == deployment_id)
-    if Layout(known.set_count, known.set_width, known.parity) != layout:
-        raise FormatRefused(
-            f"the drives were formatted as {known.set_count} set(s) of {known.set_width} drives with parity "
-            f"{known.parity}, but {layout.set_count} set(s) of {layout.set_width} with parity {layout.parity} are "
-            "asked for; give the same drives and parity as the first time"
-        )
-    for number, drive in formats.items():
-        place = divmod(number, layout.set_width)
-        if drive.deployment_id != deployment_id:
-            reasons[number] = f"it belongs to another deployment ({drive.deployment_id})"
-        elif (drive.set_index, drive.slot) != place:
-            reasons[number] = (
-                f"it is the drive of set {drive.set_index}, slot {drive.slot}, and stands in the place of set "
-                f"{place[0]}, slot {place[1]}; give the drives in their first order"
-            )
-    blank = [number for number in range(len(paths)) if number not in formats and number not in reasons]
-    blank = [number for number in blank if not _resume(number, paths[number], layout, deployment_id, files)]
-    for set_index in range(layout.set_count):
-        in_set = [number for number in blank if number // layout.set_width == set_index]
-        if len(in_set) > layout.parity:
-            # More than the set can lose: most likely they are not mounted, and formatting them would hide it.
-            reasons |= dict.fromkeys(
-                in_set, f"it is empty, and so are {len(in_set)} drives of set {set_index}: mount them"
-            )
-            continue
-        for number in in_set:
-            reason = _replace(number, paths, layout, known, files, randomness)
-            if reason is not None:
-                reasons[number] = reason
-    return deployment_id, reasons
-
-
-def _resume(number: int, path: str, layout: Layout, deployment_id: DeploymentId, files: FileSystem) -> bool:
-    """Whether the drive only lacked the last step of the first format, which was cut short. It is done then."""
-    pending = read_pending(path, files)
-    if pending is None or pending.deployment_id != deployment_id or not has_index(path, files):
-        return False
-    if (pending.set_index, pending.slot) != divmod(number, layout.set_width):
-        return False
-    take_on(path, files)
-    return True
-
-
-def _replace(
-    number: int, paths: Sequence[str], layout: Layout, known: DriveFormat, files: FileSystem, randomness: Randomness
-) -> str | None:
-    """Take an empty drive into its slot; the reason when that must not be done."""
-    set_index, slot = divmod(number, layout.set_width)
-    path = paths[number]
-    if known.was_mount_point[set_index][slot] and not os.path.ismount(path):
-        return "it was a mount point and nothing is mounted there now; mount the drive"
-    try:
-        drive = _identity(number, layout, known.deployment_id, known.was_mount_point, randomness)
-        prepare(path, drive, is_authoritative=False, files=files, randomness=randomness)
-        take_on(path, files)
-    except OSError as trouble:
-        return f"it is empty and can not be formatted: {trouble.strerror}; make it writable by uid {os.geteuid()}"
-    _log.warning("drive %s was empty: formatted for set %s, slot %s, to be rebuilt", path, set_index, slot)
-    return None
-
-
-def _identity(
-    number: int,
-    layout: Layout,
-    deployment_id: DeploymentId,
-    mounts: tuple[tuple[bool, ...], ...],
-    randomness: Randomness,
-) -> DriveFormat:
-    set_index, slot = divmod(number, layout.set_width)
-    return DriveFormat(
-        deployment_id=deployment_id,
-        drive_id=new_drive_id(randomness),
-        set_index=set_index,
-        slot=slot,
-        set_count=layout.set_count,
-        set_width=layout.set_width,
-        parity=layout.parity,
-        was_mount_point=mounts,
-    )
-
-
-def _mount_points(paths: Sequence[str], layout: Layout) -> tuple[tuple[bool, ...], ...]:
-    flags = [os.path.ismount(path) for path in paths]
-    width = layout.set_width
-    return tuple(tuple(flags[start : start + width]) for start in range(0, len(flags), width))
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from liteio_bus.connection import Bus
 from liteio_bus.publishing import HealQueue
+from liteio_cluster.opening import Report
 from liteio_contracts.messages import HealReason, HealTask
 from liteio_contracts.storage import KeyName
 from liteio_gateway.settings import GatewaySettings
-from liteio_gateway.store import Report
 from liteio_objects.drive_set import DriveSet
 
 

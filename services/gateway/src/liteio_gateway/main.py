@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from pydantic import ValidationError
 
 from liteio_base.clock import SystemClock, SystemRandomness
-from liteio_drives.format_set import FormatRefused
+from liteio_cluster.opening import open_store, prepare_drives
+from liteio_drives.format_rules import FormatRefused
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.heal_reports import heal_reports
@@ -17,7 +18,6 @@ from liteio_gateway.lifespan import Lifespan
 from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
 from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
-from liteio_gateway.store import open_store, prepare_drives
 from liteio_runtime.affinity import hold_on_core
 from liteio_runtime.cycles import collect_cycles_less_often
 from liteio_runtime.leash import watch_pipe

@@ -15,11 +15,11 @@ from liteio_bus.consuming import consume_heal_tasks
 from liteio_bus.events import EventOrigin
 from liteio_bus.outbox_drain import OutboxDrain
 from liteio_bus.publishing import EventPublisher
+from liteio_cluster.opening import OpenStore, open_store, prepare_drives
 from liteio_contracts.messages import HealTask
-from liteio_drives.format_set import FormatRefused
+from liteio_drives.format_rules import FormatRefused
 from liteio_gateway.main import CONFIG_EXIT_CODE, report_settings_problem
 from liteio_gateway.settings import GatewaySettings, load_settings
-from liteio_gateway.store import OpenStore, open_store, prepare_drives
 from liteio_objects.maintenance import Upkeep
 from liteio_runtime.leash import watch_pipe
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from liteio_cluster.settings import StoreSettings
 
 CONFIG_VARIABLE: Final = "LITEIO_GATEWAY_CONFIG"
 
@@ -23,7 +25,7 @@ class LogFormat(StrEnum):
     PLAIN = "plain"
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(StoreSettings):
     """Everything that a gateway worker is told from outside."""
 
     model_config = SettingsConfigDict(
@@ -54,20 +56,12 @@ class GatewaySettings(BaseSettings):
     """The root user's secret key; or give `secret_key_file`."""
     secret_key_file: Path | None = None
     """A file that holds the secret key; white space around it does not count."""
-    drives: tuple[str, ...] = ()
-    """The folders of all drives, in slot order."""
-    parity: int | None = Field(default=None, ge=0)
-    """Parity shards an object; None takes the default of the set's width."""
-    set_drives: int | None = Field(default=None, ge=1)
-    """Drives a set; None lets the number of drives decide."""
     cert_file: Path | None = None
     """TLS certificate chain in PEM. With `key_file`: serve https."""
     key_file: Path | None = None
     """The certificate's private key in PEM."""
     log_format: LogFormat = LogFormat.JSON
     """How log lines are written to standard error."""
-    state_dir: Path | None = None
-    """Where this machine keeps what belongs to no drive (lock file, sockets)."""
     nats_url: str = ""
     """The bus; empty runs without one: nothing on the data path needs it."""
     worker_index: int = Field(default=0, ge=0)

@@ -9,12 +9,13 @@ from typing import Final
 
 from liteio_base.clock import Clock, Randomness, SystemRandomness
 from liteio_base.ids import DeploymentId
+from liteio_cluster.settings import StoreSettings
 from liteio_contracts.storage import KeyName, StorageAPI
 from liteio_drives.file_locks import FileLocks
 from liteio_drives.files import RealFiles
-from liteio_drives.format_set import Layout, open_drives, settle_formats
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import open_drives, settle_formats
 from liteio_erasure.code import CodeParams
-from liteio_gateway.settings import GatewaySettings
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
@@ -35,7 +36,7 @@ class OpenStore:
 
 @asynccontextmanager
 async def open_store(
-    settings: GatewaySettings,
+    settings: StoreSettings,
     clock: Clock,
     randomness: Randomness,
     report: Report = lambda drive_set, name: False,
@@ -61,18 +62,18 @@ async def open_store(
         yield OpenStore(store, drives.deployment_id, drives.as_storage)
 
 
-def prepare_drives(settings: GatewaySettings) -> None:
+def prepare_drives(settings: StoreSettings) -> None:
     """Format what must be formatted, before anything else is begun. Raises FormatRefused."""
     settle_formats(settings.drives, _layout(settings)[1], randomness=SystemRandomness(), files=RealFiles())
 
 
-def _layout(settings: GatewaySettings) -> tuple[CodeParams, Layout]:
+def _layout(settings: StoreSettings) -> tuple[CodeParams, Layout]:
     width = settings.set_drives or len(settings.drives)
     code = CodeParams.for_set(width, settings.parity)
     return code, Layout(len(settings.drives) // width, width, code.m)
 
 
-def _state_folder(settings: GatewaySettings) -> Path:
+def _state_folder(settings: StoreSettings) -> Path:
     folder = settings.state_dir or Path(settings.drives[0]) / ".liteio.sys"
     os.makedirs(folder, exist_ok=True)
     return folder

@@ -1,0 +1,1 @@
+"""Opening a store: drives of this machine, or of storage nodes."""
