@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_base.ids import DeploymentId, DriveId
-from liteio_formats.format_json import DriveFormat, FormatError, decode_format, encode_format
+from liteio_formats.checked_json import FormatError
+from liteio_formats.format_json import DriveFormat, decode_format, encode_format
 
 DRIVE = DriveFormat(
     deployment_id=DeploymentId("d" * 32),

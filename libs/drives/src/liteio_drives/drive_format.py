@@ -11,7 +11,8 @@ from liteio_drives.index import INDEX_NAME, create_index
 from liteio_drives.index_changes import Meta
 from liteio_drives.limits import DATA_FOLDERS
 from liteio_drives.shard_folder import DATA_FOLDER
-from liteio_formats.format_json import DriveFormat, FormatError, decode_format, encode_format
+from liteio_formats.checked_json import FormatError
+from liteio_formats.format_json import DriveFormat, decode_format, encode_format
 
 SYSTEM_FOLDER: Final = ".liteio.sys"
 FORMAT_NAME: Final = "format.json"

@@ -32,7 +32,8 @@ from liteio_drives.format_rules import (
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
 from liteio_drives.offline_drive import OfflineDrive
-from liteio_formats.format_json import DriveFormat, FormatError
+from liteio_formats.checked_json import FormatError
+from liteio_formats.format_json import DriveFormat
 
 _log = logging.getLogger(__name__)
 

@@ -61,7 +61,8 @@ from liteio_drives.reader import Reader
 from liteio_drives.record_view import version_bytes, view_commit
 from liteio_drives.shard_files import LocalShardReader, LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
 from liteio_drives.shard_folder import ShardFolder
-from liteio_formats.format_json import DriveFormat, FormatError
+from liteio_formats.checked_json import FormatError
+from liteio_formats.format_json import DriveFormat
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS: Final = 5.0

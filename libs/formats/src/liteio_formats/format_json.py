@@ -4,12 +4,12 @@ It is text so that an admin can read it with anything, and it carries a checksum
 another identity.
 """
 
-import hashlib
 from typing import Final
 
 import msgspec
 
 from liteio_base.ids import DeploymentId, DriveId
+from liteio_formats.checked_json import FormatError, decode_checked, encode_checked
 
 FORMAT_NAME: Final = "liteio"
 FORMAT_VERSION: Final = 1
@@ -33,47 +33,16 @@ class DriveFormat(msgspec.Struct, frozen=True, kw_only=True):
     pool: int = 0
 
 
-class FormatError(ValueError):
-    """These bytes are no format.json that this version can read."""
-
-
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    format: str
-    version: int
-    drive: DriveFormat
-    checksum: str
-
-
-class _Envelope(msgspec.Struct, frozen=True):
-    format: str
-    version: int
-
-
-_file_decoder: Final = msgspec.json.Decoder(_File)
-_envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
-
-
 def encode_format(drive: DriveFormat) -> bytes:
     """Indented JSON with a line end."""
-    file = _File(format=FORMAT_NAME, version=FORMAT_VERSION, drive=drive, checksum=_checksum_of(drive))
-    return msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
+    return encode_checked(FORMAT_NAME, FORMAT_VERSION, "drive", drive)
 
 
 def decode_format(encoded: bytes) -> DriveFormat:
     """Check and decode. Raises FormatError."""
-    try:
-        envelope = _envelope_decoder.decode(encoded)
-        if envelope.format != FORMAT_NAME:
-            raise FormatError(f"written by {envelope.format!r}, not by {FORMAT_NAME!r}")
-        if envelope.version != FORMAT_VERSION:
-            raise FormatError(f"format {envelope.version} is not known here (this version reads {FORMAT_VERSION})")
-        file = _file_decoder.decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise FormatError(f"not a format.json: {problem}") from problem
-    if file.checksum != _checksum_of(file.drive):
-        raise FormatError("the checksum does not match the content")
-    _check_layout(file.drive)
-    return file.drive
+    drive = decode_checked(encoded, FORMAT_NAME, FORMAT_VERSION, "drive", DriveFormat)
+    _check_layout(drive)
+    return drive
 
 
 def _check_layout(drive: DriveFormat) -> None:
@@ -81,7 +50,3 @@ def _check_layout(drive: DriveFormat) -> None:
     flags = drive.was_mount_point
     if not is_inside or len(flags) != drive.set_count or any(len(row) != drive.set_width for row in flags):
         raise FormatError("the slot and the layout contradict one another")
-
-
-def _checksum_of(drive: DriveFormat) -> str:
-    return hashlib.blake2b(msgspec.json.encode(drive, order="deterministic"), digest_size=16).hexdigest()

@@ -17,7 +17,8 @@ from liteio_drives.drive_format import has_index, read_format
 from liteio_drives.files import RealFiles
 from liteio_drives.local_drive import LocalDrive
 from liteio_formats.bodies import BucketBody, decode_bucket_body
-from liteio_formats.format_json import DriveFormat, FormatError
+from liteio_formats.checked_json import FormatError
+from liteio_formats.format_json import DriveFormat
 from liteio_formats.record import Kind, Record, RecordError, Space, decode_record
 from liteio_runtime.problems import Problem, StartRefused
 

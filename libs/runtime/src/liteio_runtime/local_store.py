@@ -9,7 +9,7 @@ from liteio_cluster.settings import StoreSettings
 from liteio_drives.drive_format import read_format
 from liteio_drives.files import RealFiles
 from liteio_drives.format_rules import FormatRefused
-from liteio_formats.format_json import FormatError
+from liteio_formats.checked_json import FormatError
 from liteio_objects.layer import Store
 from liteio_runtime.problems import Problem, StartRefused
 from liteio_runtime.settings import ServerSettings

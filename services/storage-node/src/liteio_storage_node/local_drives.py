@@ -11,7 +11,7 @@ from liteio_contracts.storage_errors import StorageError
 from liteio_drives.drive_format import read_format
 from liteio_drives.files import RealFiles
 from liteio_drives.local_drive import LocalDrive
-from liteio_formats.format_json import FormatError
+from liteio_formats.checked_json import FormatError
 from liteio_storage_node.drive_set import DriveSet
 
 log: Final = logging.getLogger("liteio.storage_node")
