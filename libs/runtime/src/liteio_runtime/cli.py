@@ -103,6 +103,32 @@ def inspect(
     print(render(asyncio.run(inspect_key(str(drive), bucket, key))))
 
 
+@app.command()
+def certs(
+    nodes: Annotated[
+        str, typer.Option(help="Names or addresses of the machines, by commas; 'node{1...4}.lan' counts.")
+    ],
+    folder: Annotated[
+        Path, typer.Option(help="Where they are kept. Run it again to add machines and to renew.")
+    ] = Path("certs"),
+    days: Annotated[
+        int, typer.Option(help="How long a machine's certificate is good. Renewed in its last third.")
+    ] = 825,
+    server_name: Annotated[
+        str, typer.Option(help="Further names, by commas, that every certificate is good for.")
+    ] = "",
+) -> None:
+    """Make the cluster's authority, and a certificate for each machine, for mutual TLS between them."""
+    import datetime
+
+    from liteio_runtime.cluster_certs import make_cluster_certs
+
+    now = datetime.datetime.now(datetime.UTC)
+    reports = make_cluster_certs(folder, nodes, server_name=server_name, days=days, now=now)
+    print(*reports, sep="\n")
+    print(f"\nGive each machine {folder}/ca.pem and its own .pem and .key, and none of them {folder}/ca.key.")
+
+
 BucketName = Annotated[str, typer.Argument(help="The bucket's name.")]
 
 

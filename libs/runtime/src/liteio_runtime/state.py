@@ -93,13 +93,19 @@ class StateFolder:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put `text` under `path`, whole and durable or not at all, readable by its owner only."""
+    """As `write_whole`, readable by its owner only."""
+    write_whole(path, text, 0o600)
+
+
+def write_whole(path: Path, text: str, mode: int) -> None:
+    """Put `text` under `path`, whole and durable or not at all, with the rights `mode` whatever the umask."""
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
+        os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     beside.rename(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
