@@ -114,7 +114,7 @@ def test_one_command_is_enough_and_what_was_stored_outlives_it(store: Store) -> 
     assert (store.ready["drives_online"], store.ready["code"]) == (4, "2+2")
     kinds = " ".join(store.children().values())
     assert kinds.count("-m liteio_gateway ") == 2
-    assert "liteio_gateway.maintenance" in kinds
+    assert "-m liteio_healer" in kinds
     assert "nats-server" in kinds
     store.s3().create_bucket(Bucket="photos")
     store.s3().put_object(Bucket="photos", Key="cat", Body=b"meow")

@@ -20,7 +20,7 @@ COLLECTED_SECONDS: Final = 60.0  # after the last kill nothing is left that no r
 DROPPED_SECONDS: Final = 10.0  # the files of what was settled last go 5 s later
 # What is killed, round by round: each kind alone, and more than one at once. "everything" comes most often: it is what
 # a machine that fails does.
-TARGETS: Final = ("everything", "gateway", "supervisor", "all gateways", "everything", "maintenance", "nats")
+TARGETS: Final = ("everything", "gateway", "supervisor", "all gateways", "everything", "healer", "nats")
 
 
 @pytest.mark.timeout(2400 if IS_PROOF else 300)

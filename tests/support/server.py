@@ -149,7 +149,7 @@ class Server:
         return tree
 
     def find(self, kind: str) -> list[ProcessFacts]:
-        """Processes of a kind: supervisor, gateway, maintenance, nats."""
+        """Processes of a kind: supervisor, gateway, healer, nats."""
         return [process for process in self.processes() if kind_of(process) == kind]
 
     def kill_all(self) -> None:
@@ -199,8 +199,8 @@ class Server:
 
 
 def kind_of(process: ProcessFacts) -> str:
-    if "liteio_gateway.maintenance" in process.command:
-        return "maintenance"
+    if "liteio_healer" in process.command:
+        return "healer"
     if "liteio_gateway" in process.command:
         return "gateway"
     if "nats-server" in process.command:

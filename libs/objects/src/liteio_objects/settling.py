@@ -1,6 +1,6 @@
 """Settling a register: rolling forward what was or may have been acknowledged, rolling back behind fences what was not.
 
-docs/protocols/commit.md, "Settling": R1, R7, R8. Any gateway, and the maintenance, may settle any key at any time.
+docs/protocols/commit.md, "Settling": R1, R7, R8. Any gateway, and the healer, may settle any key at any time.
 """
 
 from collections.abc import Mapping

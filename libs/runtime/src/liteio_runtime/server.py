@@ -20,6 +20,7 @@ from liteio_runtime.state import CREDENTIALS_NAME, RootCredentials, StateFolder
 from liteio_runtime.supervisor import ConfigurationRefused, Supervisor
 
 GATEWAY_CONFIG: Final = "LITEIO_GATEWAY_CONFIG"
+HEALER_CONFIG: Final = "LITEIO_HEALER_CONFIG"
 # Every thread that allocates would get a heap of its own, and each heap keeps the blocks that passed through it: under
 # load a worker held 280 MiB instead of 195. Two are enough, since threads take turns at the interpreter lock.
 _MALLOC: Final = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
@@ -43,19 +44,21 @@ def run_server(settings: ServerSettings) -> int:
 def store_specs(
     settings: ServerSettings, credentials: RootCredentials, nats_url: str, shared_fds: tuple[int, int]
 ) -> list[ProcessSpec]:
-    """The gateway workers, which share the listening socket and a tally of connections, and the one process that looks
+    """The gateway workers, which share the listening socket and a tally of connections, and the healer, which looks
     after the drives."""
-    config: dict[str, Any] = {
-        "domains": settings.domain,
+    store: dict[str, Any] = {
         "region": settings.region,
-        "access_key": credentials.access_key,
-        "secret_key": credentials.secret_key,
         "drives": settings.drives,
         "parity": settings.code.m,
         "set_drives": settings.layout.set_width,
-        "log_format": "json" if _wants_json(settings) else "plain",
         "state_dir": str(settings.state_dir),
         "nats_url": nats_url,
+    }
+    config = store | {
+        "domains": settings.domain,
+        "access_key": credentials.access_key,
+        "secret_key": credentials.secret_key,
+        "log_format": "json" if _wants_json(settings) else "plain",
     }
     if settings.cert and settings.key:
         config |= {"cert_file": str(settings.cert), "key_file": str(settings.key)}
@@ -68,12 +71,10 @@ def store_specs(
         )
         for index in range(settings.worker_count)
     ]
-    maintenance = ProcessSpec(
-        "maintenance",
-        (sys.executable, "-m", "liteio_gateway.maintenance"),
-        {**_MALLOC, GATEWAY_CONFIG: json.dumps(config)},
+    healer = ProcessSpec(
+        "healer", (sys.executable, "-m", "liteio_healer"), {**_MALLOC, HEALER_CONFIG: json.dumps(store)}
     )
-    return [*workers, maintenance]
+    return [*workers, healer]
 
 
 def _own_config(settings: ServerSettings, shared_fds: tuple[int, int], index: int) -> dict[str, Any]:

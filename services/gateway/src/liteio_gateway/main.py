@@ -6,8 +6,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import ValidationError
-
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_cluster.opening import open_store, prepare_drives
 from liteio_drives.format_rules import FormatRefused
@@ -21,9 +19,9 @@ from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
 from liteio_runtime.affinity import hold_on_core
 from liteio_runtime.cycles import collect_cycles_less_often
 from liteio_runtime.leash import watch_pipe
+from liteio_runtime.process import CONFIG_EXIT_CODE
+from liteio_runtime.service_settings import report_settings_problem
 from liteio_s3.credentials import InvalidRootCredentials, RootCredentials
-
-CONFIG_EXIT_CODE = 2  # tells the supervisor that starting again will not help
 
 
 def main() -> int:
@@ -32,19 +30,9 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
     except ValueError as problem:
-        report_settings_problem(problem)
+        report_settings_problem("gateway", problem)
         return CONFIG_EXIT_CODE
     return run(settings)
-
-
-def report_settings_problem(problem: ValueError) -> None:
-    """Say on standard error what is wrong with the settings, all of it."""
-    if not isinstance(problem, ValidationError):
-        print(f"liteio gateway: {problem}", file=sys.stderr)
-        return
-    # Input values are left out: one of them is the secret key.
-    for each in problem.errors(include_input=False, include_url=False):
-        print(f"liteio gateway: {'.'.join(map(str, each['loc']))}: {each['msg']}", file=sys.stderr)
 
 
 def run(settings: GatewaySettings) -> int:

@@ -4,7 +4,6 @@ The supervisor passes them whole, as JSON in LITEIO_GATEWAY_CONFIG; a gateway st
 and the like. What the JSON says goes before single variables, these before the defaults.
 """
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from liteio_cluster.settings import StoreSettings
+from liteio_runtime.service_settings import read_config
 
 CONFIG_VARIABLE: Final = "LITEIO_GATEWAY_CONFIG"
 
@@ -113,11 +113,4 @@ class GatewaySettings(StoreSettings):
 def load_settings(environment: Mapping[str, str]) -> GatewaySettings:
     """Settings from LITEIO_GATEWAY_CONFIG and single variables. Raises ValueError (pydantic's own included) with all
     that is wrong."""
-    text = environment.get(CONFIG_VARIABLE, "{}")
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as problem:
-        raise ValueError(f"{CONFIG_VARIABLE} is not JSON: {problem}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{CONFIG_VARIABLE} must hold one JSON object")
-    return GatewaySettings(**config)
+    return GatewaySettings(**read_config(environment, CONFIG_VARIABLE))

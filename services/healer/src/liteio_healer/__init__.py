@@ -1,0 +1,1 @@
+"""Repairs, rebuilds, scans and tidies the drives; publishes what their outboxes hold."""

@@ -1,0 +1,34 @@
+"""The healer's settings: one frozen model, loaded once in `main.py` and handed on as plain values.
+
+The supervisor passes them whole, as JSON in LITEIO_HEALER_CONFIG; a healer started by hand takes LITEIO_HEALER_NATS_URL
+and the like. What the JSON says goes before single variables, these before the defaults.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic_settings import SettingsConfigDict
+
+from liteio_cluster.settings import StoreSettings
+from liteio_runtime.service_settings import read_config
+
+CONFIG_VARIABLE: Final = "LITEIO_HEALER_CONFIG"
+
+
+class HealerSettings(StoreSettings):
+    """Everything that a healer is told from outside."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LITEIO_HEALER_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    nats_url: str = ""
+    """The bus; empty runs without one: then nobody reports, and the scan finds what needs a repair."""
+    region: str = "us-east-1"
+    """The region that events name."""
+
+
+def load_settings(environment: Mapping[str, str]) -> HealerSettings:
+    """Settings from LITEIO_HEALER_CONFIG and single variables. Raises ValueError (pydantic's own included) with all
+    that is wrong."""
+    return HealerSettings(**read_config(environment, CONFIG_VARIABLE))
