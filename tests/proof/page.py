@@ -34,11 +34,16 @@ def render(facts: Iterable[tuple[str, str]], texts: Mapping[str, str]) -> str:
         "|---|---|",
         *(f"| {what} | {fact} |" for what, fact in facts),
     ]
-    return "\n".join(lines) + "\n" + "".join(f"\n## {title}\n{text}" for title, text in texts.items())
+    return join_sections("\n".join(lines) + "\n", texts)
+
+
+def join_sections(head: str, texts: Mapping[str, str]) -> str:
+    """A page of sections by their titles."""
+    return head + "".join(f"\n## {title}\n{text}" for title, text in texts.items())
 
 
 def texts_of(page: str) -> dict[str, str]:
-    """The sections of a page that `render` made, by their titles."""
+    """The sections of a page that `join_sections` made, by their titles."""
     return {
         title: text.rstrip("\n") + "\n" for title, _, text in (each.partition("\n") for each in page.split("\n## ")[1:])
     }
@@ -58,9 +63,15 @@ def told(outcome: Outcome, hidden: Iterable[str]) -> list[str]:
     shown = [line for line in lines if line and re.search(outcome.section.told, line)]
     if outcome.exit_code != 0:
         shown = [*shown, "…", *lines[-20:]]
+    return without(shown[-_LINES_MAX:], hidden)
+
+
+def without(lines: Iterable[str], hidden: Iterable[str]) -> list[str]:
+    """The lines, not too long, with `…` in place of each hidden text."""
+    shown = list(lines)
     for text in hidden:
         shown = [line.replace(text, "…") for line in shown]
-    return [line[:300] for line in shown[-_LINES_MAX:]]
+    return [line[:300] for line in shown]
 
 
 def _duration(seconds: float) -> str:

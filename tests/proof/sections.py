@@ -45,6 +45,12 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             _FULL,
         ),
         Section(
+            "Faults",
+            "Every row of the fault matrix in full; what was seen is in operations/faults.md, row by row.",
+            ("-m", "tests.faults", "--full"),
+            r"^row \d+,|^\d+ rows",
+        ),
+        Section(
             "Clients",
             "Stock S3 clients over http and https, every byte compared; the table is in s3-compatibility.md.",
             ("-m", "pytest", "tests/clients", "-rsx"),

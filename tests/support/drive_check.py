@@ -136,37 +136,41 @@ async def _count_unsettled(paths: Sequence[Path], parity: int) -> int:
 async def _check(paths: Sequence[Path], parity: int, collects: bool) -> DriveReport:
     opened = await _open(paths, parity)
     try:
-        drives = opened.as_storage
-        if collects:
-            for drive in drives:
-                await drive.collect_garbage(deadline=_deadline())
-        statuses = [await drive.status(deadline=_deadline()) for drive in drives]
-        unreliable = tuple(
-            f"{path}: {status.state} {status.reason} authoritative={status.is_authoritative}"
-            for path, status in zip(paths, statuses, strict=True)
-            if not status.is_authoritative or status.state != "online"
-        )
-        not_whole: list[str] = []
-        named: set[str] = set()
-        values = 0
-        for name, version_ids in (await _versions(drives)).items():
-            for version_id in version_ids:
-                census = await take_census(drives, name, version_id, deadline=_deadline())
-                held = [finding.entry for finding in census.findings if finding.entry is not None]
-                if not held:
-                    continue  # a fence only
-                if any(entry.kind is Kind.TOMBSTONE for entry in held):
-                    continue  # hides the version; kept for 30 days
-                values += held[0].kind is Kind.VALUE and name.space is Space.OBJECT
-                if not census.is_whole:
-                    not_whole.append(str(census))
-                named |= await _files_of(drives, name, version_id)
-        unnamed = [str(path) for path in _all_shard_files(paths) if path.name not in named]
-        return DriveReport(
-            sum(status.unsettled for status in statuses), unreliable, tuple(not_whole), tuple(unnamed), values
-        )
+        return await report_on(opened.as_storage, paths, collects=collects)
     finally:
         await opened.close()
+
+
+async def report_on(drives: Sequence[StorageAPI], paths: Sequence[Path], *, collects: bool) -> DriveReport:
+    """As `check_drives`, of drives that are open; nothing may be under way."""
+    if collects:
+        for drive in drives:
+            await drive.collect_garbage(deadline=_deadline())
+    statuses = [await drive.status(deadline=_deadline()) for drive in drives]
+    unreliable = tuple(
+        f"{path}: {status.state} {status.reason} authoritative={status.is_authoritative}"
+        for path, status in zip(paths, statuses, strict=True)
+        if not status.is_authoritative or status.state != "online"
+    )
+    not_whole: list[str] = []
+    named: set[str] = set()
+    values = 0
+    for name, version_ids in (await _versions(drives)).items():
+        for version_id in version_ids:
+            census = await take_census(drives, name, version_id, deadline=_deadline())
+            held = [finding.entry for finding in census.findings if finding.entry is not None]
+            if not held:
+                continue  # a fence only
+            if any(entry.kind is Kind.TOMBSTONE for entry in held):
+                continue  # hides the version; kept for 30 days
+            values += held[0].kind is Kind.VALUE and name.space is Space.OBJECT
+            if not census.is_whole:
+                not_whole.append(str(census))
+            named |= await _files_of(drives, name, version_id)
+    unnamed = [str(path) for path in _all_shard_files(paths) if path.name not in named]
+    return DriveReport(
+        sum(status.unsettled for status in statuses), unreliable, tuple(not_whole), tuple(unnamed), values
+    )
 
 
 async def _files_of(drives: Sequence[StorageAPI], name: KeyName, version_id: VersionId) -> set[str]:

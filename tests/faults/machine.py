@@ -1,0 +1,253 @@
+"""`Machine`: real drives in folders under a store, in one process, over a Disk that can be made to fail."""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, cast
+
+from tests.faults.registry import FaultFound
+from tests.support.disk import Disk
+from tests.support.drive_check import DriveReport, report_on
+
+from liteio_base.byte_span import ByteSpan
+from liteio_base.clock import Clock, SystemClock
+from liteio_base.deadline import Deadline
+from liteio_base.ids import NULL_VERSION, VersionId
+from liteio_contracts.locks import LockAPI
+from liteio_contracts.object_errors import ObjectMissing
+from liteio_contracts.object_layer import (
+    BucketChange,
+    BucketInfo,
+    CreateBucket,
+    DeleteObject,
+    ListObjects,
+    ObjectInfo,
+    PutObject,
+    ReadObject,
+)
+from liteio_contracts.storage import KeyName, StorageAPI
+from liteio_drives.format_set import Layout, settle_formats
+from liteio_drives.limits import DriveSettings
+from liteio_drives.local_drive import LocalDrive
+from liteio_erasure.code import CodeParams
+from liteio_formats.bodies import Versioning
+from liteio_formats.record import Space
+from liteio_objects.drive_set import DriveSet
+from liteio_objects.layer import Store
+from liteio_objects.maintenance import Upkeep, UpkeepTimes
+from liteio_objects.store_map import StoreMap
+from liteio_testkit.drive_census import Census, take_census
+from liteio_testkit.memory_locks import MemoryLocks
+from liteio_testkit.seeded_randomness import SeededRandomness
+from liteio_testkit.store_bench import PlainBody, read_all
+
+BUCKET: Final = "faults"
+KIB: Final = 1024
+# Shards of up to 64 KiB travel with the record; a block has 1 MiB.
+INLINE: Final = 5_000
+ONE_BLOCK: Final = 300 * KIB
+BLOCKS: Final = 2 * 1024 * KIB + 12_345
+EAGER: Final = DriveSettings(
+    free_min_bytes=0,
+    ballast_bytes=0,
+    confirm_delay_seconds=0.0,
+    orphan_grace_seconds=0.0,
+    unlink_delay_seconds=0.0,
+)
+PATIENCE_SECONDS: Final = 20.0
+
+
+def content_of(seed: object, size: int) -> bytes:
+    """No two seeds share a block."""
+    return hashlib.shake_128(repr(seed).encode()).digest(size)
+
+
+class Machine:
+    """`start` and `stop`, or `die`, may be called again and again: the drives stay."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        width: int = 4,
+        parity: int | None = None,
+        seed: int = 0,
+        settings: DriveSettings = EAGER,
+        clock: Clock | None = None,
+    ) -> None:
+        self.code = CodeParams.for_set(width, parity)
+        self.paths: Final = tuple(folder / f"d{number}" for number in range(width))
+        self.disk = Disk(self.paths)
+        self._disks = [self.disk]
+        self.clock: Final = clock or SystemClock()
+        self._settings = settings
+        self._seed, self._starts = seed, 0
+        self.locks: LockAPI = MemoryLocks()
+        self.drives: tuple[StorageAPI, ...] = ()
+
+    @property
+    def randomness(self) -> SeededRandomness:
+        return SeededRandomness(f"{self._seed}/{self._starts}")
+
+    async def start(self) -> None:
+        """Format the drives if need be, open them, and build a store over them. Raises FormatRefused, StorageError."""
+        self._starts += 1
+        layout = Layout(1, self.code.width, self.code.m)
+        names = [str(path) for path in self.paths]
+        self.deployment_id, reasons = await asyncio.to_thread(
+            settle_formats, names, layout, randomness=self.randomness, files=self.disk.files
+        )
+        assert not reasons, f"drives that can not be used: {reasons}"
+        self.use([await self.open_drive(slot) for slot in range(self.code.width)])
+
+    async def open_drive(self, slot: int) -> LocalDrive:
+        return await LocalDrive.open(
+            str(self.paths[slot]),
+            slot,
+            clock=self.clock,
+            randomness=self.randomness.fork(f"drive {slot}"),
+            settings=replace(self._settings, vfs=self.disk.vfs),
+            files=self.disk.files,
+        )
+
+    def use(self, drives: Sequence[StorageAPI]) -> None:
+        """These drives, by slot, and a new store over them."""
+        self.drives = tuple(drives)
+        self.store = self.store_over(self.drives)
+
+    def store_over(self, drives: Sequence[StorageAPI], name: str = "store", *, locks: LockAPI | None = None) -> Store:
+        """Another process's store, as far as the drives can tell."""
+        drive_set = DriveSet(tuple(drives), self.code, 0)
+        randomness = self.randomness.fork(name)
+        return Store(StoreMap(self.deployment_id, [drive_set]), self.clock, randomness, locks or self.locks)
+
+    @property
+    def drive_set(self) -> DriveSet:
+        return self.store.engine.store_map.sets[0]
+
+    @property
+    def local_drives(self) -> tuple[LocalDrive, ...]:
+        return cast("tuple[LocalDrive, ...]", self.drives)
+
+    async def stop(self) -> None:
+        await self.store.close()
+        await self._close_drives()
+
+    async def die(self) -> None:
+        """As kill -9 ends a process: nothing of it reaches a disk any more, not even what a thread may still try."""
+        self.disk.kill()
+        with suppress(Exception):
+            await self.store.close(0.0)
+        me = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not me]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._close_drives()
+        self.disk = Disk(self.paths)
+        self._disks.append(self.disk)
+
+    async def _close_drives(self) -> None:
+        opened = [drive for drive in self.drives if isinstance(drive, LocalDrive)]
+        self.drives = ()
+        await asyncio.gather(*(drive.close() for drive in opened), return_exceptions=bool(self.disk.dead))
+
+    def end(self) -> None:
+        """Nothing of it is open any more."""
+        for disk in self._disks:
+            disk.close()
+
+    # -- short words
+
+    @property
+    def soon(self) -> Deadline:
+        return Deadline.after(PATIENCE_SECONDS, self.clock)
+
+    async def make_bucket(self, name: str = BUCKET, versioning: Versioning | None = None) -> None:
+        await self.store.create_bucket(CreateBucket(name, "owner"), deadline=self.soon)
+        if versioning is not None:
+            await self.store.change_bucket(name, BucketChange(versioning=versioning), deadline=self.soon)
+
+    async def put(self, key: str, content: bytes, *, bucket: str = BUCKET, store: Store | None = None) -> ObjectInfo:
+        return await (store or self.store).put(PutObject(bucket, key), PlainBody(content), deadline=self.soon)
+
+    async def get(
+        self, key: str, version_id: VersionId | None = None, *, bucket: str = BUCKET, store: Store | None = None
+    ) -> bytes | None:
+        """None when there is nothing. Raises what else the store raises."""
+        try:
+            reader = await (store or self.store).open(ReadObject(bucket, key, version_id), deadline=self.soon)
+        except ObjectMissing:
+            return None
+        return await read_all(reader, ByteSpan(0, reader.info.size_bytes))
+
+    async def delete(self, key: str, *, bucket: str = BUCKET) -> None:
+        await self.store.delete(DeleteObject(bucket, key), deadline=self.soon)
+
+    async def list_keys(self, *, bucket: str = BUCKET, limit: int = 1000) -> list[str]:
+        found: list[str] = []
+        after = ""
+        while True:
+            page = await self.store.list_objects(ListObjects(bucket, after=after, limit=limit), deadline=self.soon)
+            found += [info.key for info in page.objects]
+            if not page.is_truncated:
+                return found
+            after = page.next_after
+
+    async def rest(self) -> None:
+        """Until confirms and stragglers have reached their end."""
+        await self.store.engine.tasks.drain(PATIENCE_SECONDS)
+
+    # -- maintenance and judgement
+
+    async def settle(self) -> None:
+        """What the maintenance process does, until nothing is left to do."""
+        upkeep = Upkeep(self.store, UpkeepTimes(unsettled_seconds=0.0))
+        await self.rest()
+        for work in (upkeep.settle_left_over, upkeep.rebuild_drives, upkeep.scan, upkeep.collect_garbage):
+            await work()
+        await self.rest()
+
+    async def report(self) -> DriveReport:
+        return await report_on(self.drives, self.paths, collects=True)
+
+    async def require_clean(self, what: str) -> DriveReport:
+        """Every drive counts and holds every version whole, nothing is unsettled, no file is without a name."""
+        report = await self.report()
+        if not report.is_clean:
+            raise FaultFound(f"{what}: {report}")
+        return report
+
+    async def census(self, key: str, version_id: VersionId = NULL_VERSION, *, bucket: str = BUCKET) -> Census:
+        return await take_census(self.drives, await self.name_of(key, bucket), version_id, deadline=self.soon)
+
+    async def name_of(self, key: str, bucket: str = BUCKET) -> KeyName:
+        return KeyName(Space.OBJECT, (await self.bucket(bucket)).bucket_id, key.encode())
+
+    async def bucket(self, name: str = BUCKET) -> BucketInfo:
+        return await self.store.bucket(name, deadline=self.soon)
+
+    def shard_files(self, slot: int) -> list[Path]:
+        return sorted(path for path in (self.paths[slot] / "data").rglob("*") if path.is_file())
+
+
+@asynccontextmanager
+async def machine_in(folder: Path, *, is_started: bool = True, **options: object) -> AsyncIterator[Machine]:
+    """A machine with a bucket, stopped at the end and its drives removed."""
+    place = Path(tempfile.mkdtemp(prefix="machine-", dir=folder))
+    machine = Machine(place, **options)  # type: ignore[arg-type]  # of Machine
+    try:
+        if is_started:
+            await machine.start()
+            await machine.make_bucket()
+        yield machine
+        if machine.drives:
+            await machine.stop()
+    finally:
+        machine.end()
+        shutil.rmtree(place, ignore_errors=True)

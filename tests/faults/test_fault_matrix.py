@@ -1,0 +1,108 @@
+"""Every row of the fault matrix, as much of it as a change can wait for. LITEIO_SEED=n repeats a run's choices."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.faults.page import keeps_earlier, render, text_of, title_of
+from tests.faults.registry import Row, Trial, all_rows
+from tests.faults.running import Seen, run_row
+from tests.proof.page import texts_of
+from tests.support.paths import REPOSITORY
+
+SEED = int(os.environ.get("LITEIO_SEED") or int.from_bytes(os.urandom(3)))
+
+
+class Matrix:
+    """The rows that are asked for, run one after the other by one process, whose hashes are fixed."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        rows = ",".join(map(str, numbers))
+        command = [sys.executable, "-m", "tests.faults", "--rows", rows, "--seed", str(SEED), "--no-page", "--json"]
+        self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        self._told: dict[int, tuple[bool, str]] = {}
+
+    def told(self, number: int) -> tuple[bool, str]:
+        """Whether the row held, and what was seen, once it is over."""
+        assert self._process.stdout is not None
+        while number not in self._told:
+            line = self._process.stdout.readline()
+            assert line, f"the run ended with {self._process.wait()} before row {number}"
+            found = json.loads(line)
+            self._told[found["row"]] = (found["has_held"], f"{found['told']} ({found['seconds']:.1f} s)")
+        return self._told[number]
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    asked = [_parameters(item)["number"] for item in request.session.items if _parameters(item).get("number")]
+    made = Matrix(asked)
+    yield made
+    made.end()
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return dict(item.callspec.params) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
+@pytest.mark.parametrize("number", list(all_rows()))
+@pytest.mark.timeout(400)
+def test_the_row_holds(number: int, matrix: Matrix) -> None:
+    has_held, told = matrix.told(number)
+    print(f"row {number}, LITEIO_SEED={SEED}: {told}")
+    assert has_held, f"row {number}, {all_rows()[number].fault}, LITEIO_SEED={SEED}:\n{told}"
+
+
+def fails(trial: Trial) -> str:
+    raise AssertionError("it was lost")
+
+
+async def hangs(trial: Trial) -> str:
+    import asyncio
+
+    await asyncio.sleep(60)
+    return ""
+
+
+def holds(trial: Trial) -> str:
+    (trial.folder / "left").write_text("")
+    return f"{trial.count} times, seed {trial.seed}"
+
+
+def row_of(program: object, seconds: float = 20.0) -> Row:
+    return Row(7, "all goes wrong", "by a test", "times", 3, 300, seconds, program)  # type: ignore[arg-type]
+
+
+def test_a_row_that_raises_or_hangs_did_not_hold() -> None:
+    seen = run_row(row_of(fails), 5, is_full=False)
+    assert (seen.has_held, "it was lost" in seen.told) == (False, True)
+    seen = run_row(row_of(hangs, 0.3), 5, is_full=False)
+    assert (seen.has_held, seen.told) == (False, "not over after 0 s")
+
+
+def test_the_page_tells_what_was_seen_and_keeps_what_was_not_run() -> None:
+    held = run_row(row_of(holds), 5, is_full=True)
+    title = title_of(held.row)
+    text = text_of(held, "2026-01-01 10:00", "abc", ())
+    assert "**held**, 300 times, in full" in text
+    assert "Seen: 300 times, seed 5." in text
+    texts = {"1. another": "\nsomething\n", title: text}
+    assert texts_of(render(texts)) == texts
+    in_part = run_row(row_of(holds), 5, is_full=False)
+    assert keeps_earlier(text, in_part)
+    assert not keeps_earlier(text_of(in_part, "now", "abc", ()), in_part)
+    broken = Seen(held.row, 5, False, False, 1.0, "lost in /home/x")
+    assert not keeps_earlier(text, broken)
+    told = text_of(broken, "now", "abc", ["/home/x"])
+    assert "**DID NOT HOLD**" in told
+    assert "lost in …" in told
