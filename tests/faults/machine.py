@@ -31,7 +31,8 @@ from liteio_contracts.object_layer import (
     ReadObject,
 )
 from liteio_contracts.storage import KeyName, StorageAPI
-from liteio_drives.format_set import Layout, settle_formats
+from liteio_drives.format_rules import Layout
+from liteio_drives.format_set import settle_formats
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
 from liteio_erasure.code import CodeParams
