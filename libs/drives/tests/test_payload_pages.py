@@ -61,7 +61,9 @@ async def test_an_index_of_the_first_version_is_brought_up_and_keeps_what_it_has
     db = apsw.Connection(str(tmp_path / INDEX))
     db.execute(
         "ALTER TABLE records DROP COLUMN payload_head; ALTER TABLE buckets DROP COLUMN has_live_index;"
-        " DROP TABLE live_fills; UPDATE records SET live = 1; UPDATE meta SET schema_version = 1"
+        " DROP TABLE live_fills; UPDATE records SET live = 1; ALTER TABLE meta DROP COLUMN topology_number;"
+        " ALTER TABLE meta DROP COLUMN topology_active; ALTER TABLE meta DROP COLUMN topology;"
+        " UPDATE meta SET schema_version = 1"
     )
     db.close()
     drive = await open_drive(tmp_path)

@@ -66,13 +66,14 @@ class KeyQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class KeyAnswer(msgspec.Struct, frozen=True, array_like=True):
     """A drive's answer about a key, from one moment. `head_time`: the newest created or tombstone time it holds of the
-    key in any version, 0 when it holds nothing."""
+    key in any version, 0 when it holds nothing. `topology_number`: of the topology that the drive keeps."""
 
     generation: Generation
     is_authoritative: bool
     head_time: HybridTime
     entries: tuple[Entry, ...] = ()
     fences: tuple[Fence, ...] = ()
+    topology_number: int = 0
 
 
 class CasScope(IntEnum):
@@ -111,6 +112,8 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     record implies (parts of 0 bytes have none), else ShardMissing and nothing is written (checked inside the
     transaction; not for inline rows).
     events: outbox payloads, kept until `outbox_done`.
+    topology_number: of the topology by which the writer looked for the key; None when settling. The drive refuses
+    (StaleTopology) when it keeps a newer one.
     """
 
     rows: tuple[RowCommit, ...]
@@ -120,6 +123,7 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     lifts_fences: bool = False
     events: tuple[bytes, ...] = ()
     is_unread: bool = False
+    topology_number: int | None = None
 
 
 class VersionRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -255,6 +259,19 @@ class OutboxRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: bytes
 
 
+class StoredTopology(msgspec.Struct, frozen=True, array_like=True):
+    """The topology record as a drive keeps it: the newest that it was given. number 0: none yet, and `encoded` is
+    empty.
+
+    encoded: liteio_formats.topology. is_active: somebody has seen that enough drives keep it (docs/formats/topology.md,
+    "Changes"), so nobody need count them again.
+    """
+
+    number: int = 0
+    encoded: bytes = b""
+    is_active: bool = False
+
+
 class ShardWriter(Protocol):
     """A shard file being written. Nothing names it until a commit does; `close` makes it durable, `abort` removes it.
     One of the two is always called. Left behind by a crash it is garbage and collected."""
@@ -361,3 +378,9 @@ class StorageAPI(Protocol):
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         """The rebuild of the drive with this generation is done. Raises GenerationChanged."""
+
+    async def read_topology(self, *, deadline: Deadline) -> StoredTopology: ...
+
+    async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
+        """Keep it, durably. The one kept already is a yes, and once active it stays so. Raises StaleTopology when the
+        drive keeps a newer one, or another of the same number."""

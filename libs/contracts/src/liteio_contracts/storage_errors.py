@@ -10,6 +10,7 @@ StorageError
 │   ├── Fenced                 the drive has promised to refuse this version
 │   ├── GenerationChanged      the drive is not the one that the writer read
 │   ├── NotAuthoritative       the writer did not read the drive, which is not whole
+│   ├── StaleTopology          the drive keeps a newer topology than the writer acted on
 │   ├── StaleBucket            the bucket's configuration here is newer, closing, or not known
 │   ├── BucketHoldsObjects     closing a bucket that is not empty
 │   └── RequirementMissing     what the commit depends on (a part's upload) is not there
@@ -76,6 +77,12 @@ class NotAuthoritative(CommitRefused):
     """The drive is not whole, so it can not tell whether it should hold something newer."""
 
     code = "commit.not_authoritative"
+
+
+class StaleTopology(CommitRefused):
+    """Field `number`: that of the topology which the drive keeps."""
+
+    code = "commit.stale_topology"
 
 
 class StaleBucket(CommitRefused):

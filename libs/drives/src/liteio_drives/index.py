@@ -14,8 +14,8 @@ import apsw
 
 from liteio_base.check import check
 from liteio_base.ids import DriveId, Generation
-from liteio_contracts.storage import KeyAnswer, KeyQuery
-from liteio_contracts.storage_errors import DriveOffline, GenerationChanged
+from liteio_contracts.storage import KeyAnswer, KeyQuery, StoredTopology
+from liteio_contracts.storage_errors import DriveOffline, GenerationChanged, StaleTopology
 from liteio_drives.files import FileSystem
 from liteio_drives.health import SyncFailed
 from liteio_drives.index_changes import Changes, Meta
@@ -34,8 +34,10 @@ INDEX_NAME: Final = "index.db"
 _LOG: Final = "-wal"
 _NEW: Final = ".new"
 _CHECKPOINT_BUSY_MS: Final = 200
-_META: Final = "SELECT drive_id, generation, authoritative FROM meta"
-_OPENING: Final = "SELECT drive_id, generation, authoritative, (SELECT ifnull(max(id), 0) FROM payloads) FROM meta"
+_META: Final = "SELECT drive_id, generation, authoritative, topology_number FROM meta"
+_OPENING: Final = (
+    "SELECT drive_id, generation, authoritative, topology_number, (SELECT ifnull(max(id), 0) FROM payloads) FROM meta"
+)
 _OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
 
 
@@ -167,6 +169,26 @@ class DriveIndex:
             raise GenerationChanged("the drive was emptied meanwhile", generation=self.meta.generation)
         self._execute("UPDATE meta SET authoritative = 1")
 
+    def topology(self) -> StoredTopology:
+        number, encoded, is_active = self._execute(
+            "SELECT topology_number, topology, topology_active FROM meta"
+        ).fetchone()
+        return StoredTopology(number, encoded, bool(is_active))
+
+    def keep_topology(self, topology: StoredTopology) -> None:
+        """Inside a write transaction. Raises StaleTopology."""
+        kept = self.topology()
+        if (topology.number, topology.encoded) == (kept.number, kept.encoded):
+            self._execute("UPDATE meta SET topology_active = ?", (topology.is_active or kept.is_active,))
+            return
+        if topology.number <= kept.number:
+            raise StaleTopology("the drive keeps another topology that is not older", number=kept.number)
+        self._execute(
+            "UPDATE meta SET topology_number = ?, topology_active = ?, topology = ?",
+            (topology.number, topology.is_active, topology.encoded),
+        )
+        self.meta = self.meta._replace(topology_number=topology.number)
+
     def require_in_place(self) -> None:
         """Raises OSError when the files that are open are not the ones in the drive's folder any more: the drive was
         emptied or taken away under a running process, which would otherwise go on in files without a name.
@@ -210,8 +232,9 @@ class DriveIndex:
     def _read_meta(self) -> Meta:
         return self._meta(*self._execute(_META).fetchall()[0])
 
-    def _meta(self, drive_id: str, generation: str, authoritative: int) -> Meta:
-        return Meta(DriveId(drive_id), Generation(generation), bool(authoritative) and self._is_trusted())
+    def _meta(self, drive_id: str, generation: str, authoritative: int, topology_number: int) -> Meta:
+        is_authoritative = bool(authoritative) and self._is_trusted()
+        return Meta(DriveId(drive_id), Generation(generation), is_authoritative, topology_number)
 
 
 def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -> None:
@@ -229,7 +252,7 @@ def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -
         with db:
             db.execute(TABLES)
             db.execute(
-                "INSERT INTO meta VALUES (1, ?, ?, ?, ?)",
+                "INSERT INTO meta(id, schema_version, drive_id, generation, authoritative) VALUES (1, ?, ?, ?, ?)",
                 (SCHEMA_VERSION, meta.drive_id, meta.generation, meta.is_authoritative),
             )
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -16,6 +16,7 @@ from liteio_contracts.storage_errors import (
     NotAuthoritative,
     RequirementMissing,
     StaleBucket,
+    StaleTopology,
     Superseded,
 )
 from liteio_drives.index_buckets import BucketTable, Delta, bucket_body_of
@@ -47,6 +48,7 @@ class Meta(NamedTuple):
     drive_id: str
     generation: Generation
     is_authoritative: bool
+    topology_number: int = 0
 
 
 class _Facts(NamedTuple):
@@ -109,6 +111,8 @@ class Changes:
             raise GenerationChanged("the drive was emptied since the writer read it", generation=meta.generation)
         if view.is_unread and not meta.is_authoritative:
             raise NotAuthoritative("the drive is not whole, and the writer did not read it")
+        if view.topology_number is not None and view.topology_number < meta.topology_number:
+            raise StaleTopology("the drive keeps a newer topology", number=meta.topology_number)
         is_new = False
         for row in view.rows:
             facts = self._facts(row)

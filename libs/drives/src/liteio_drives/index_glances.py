@@ -15,12 +15,13 @@ from liteio_drives.index_sql import Bulk, Sql, packed
 
 # Of each key the newest row, or nulls when there is none; rows made at the same time come together. Nothing of a bucket
 # that the drive does not know.
-_COLUMNS: Final = ("place", "generation", "authoritative", "tombstone_time", "has_marks", "created", "time", "kind")
+_META: Final = ("generation", "authoritative", "topology_number")
+_COLUMNS: Final = ("place", *_META, "tombstone_time", "has_marks", "created", "time", "kind")
 _BLOBS: Final = ("version", "encoded", "payload_hash", "head", "rest")
 _GLANCE: Final = Bulk(
     "WITH a(place, space, bucket_id, key, wants_payload) AS (VALUES",
     "(?,?,?,?,?)",
-    f") SELECT {packed(_COLUMNS, _BLOBS)} FROM (SELECT a.place, m.generation, m.authoritative,"
+    f") SELECT {packed(_COLUMNS, _BLOBS)} FROM (SELECT a.place, m.generation, m.authoritative, m.topology_number,"
     " ifnull((SELECT t.time FROM tombstones t INDEXED BY tombstones_by_time"
     " WHERE t.space = a.space AND t.bucket = b.number AND t.key = a.key ORDER BY t.time DESC LIMIT 1), 0)"
     " AS tombstone_time,"
@@ -56,18 +57,18 @@ class KeyGlances:
         answers: list[KeyAnswer | None] = [None] * len(queries)
         newest: dict[int, tuple[Any, ...]] = {}
         for row in self._sql.select(_GLANCE, asked):
-            place, generation, authoritative, tombstone_time, has_marks, created, time, kind = row[:8]
-            version, encoded, payload_hash, head, rest = row[8:]
+            place, generation, authoritative, number, tombstone_time, has_marks, created, time, kind = row[:9]
+            version, encoded, payload_hash, head, rest = row[9:]
             order = (created, version, time)
             if has_marks or (place in newest and order < newest[place]):
                 continue
             newest[place] = order
             meta = Generation(generation), bool(authoritative) and is_trusted
             if created is None:
-                answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time))
+                answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time), (), (), number)
             elif created < queries[place].below:
                 head_time = HybridTime(max(created, tombstone_time))
                 payload = whole_payload(head, rest)
                 entry = entry_of((created, version, time, kind, encoded, payload_hash), True, payload)
-                answers[place] = KeyAnswer(*meta, head_time, (entry,))
+                answers[place] = KeyAnswer(*meta, head_time, (entry,), (), number)
         return answers

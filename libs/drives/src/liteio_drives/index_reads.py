@@ -61,6 +61,11 @@ def entry_of(row: Sequence[Any], is_settled: bool, payload: bytes | None = None)
     )
 
 
+def _answer(meta: Meta, head_time: int, entries: tuple[Entry, ...] = (), fences: tuple[Fence, ...] = ()) -> KeyAnswer:
+    is_whole, number = meta.is_authoritative, meta.topology_number
+    return KeyAnswer(meta.generation, is_whole, HybridTime(head_time), entries, fences, number)
+
+
 class KeyReads:
     """Inside the caller's read transaction."""
 
@@ -74,7 +79,7 @@ class KeyReads:
         name = query.name
         survey = self._execute(_SURVEY, name).fetchone()
         if survey is None:
-            return KeyAnswer(meta.generation, meta.is_authoritative, HybridTime(0))
+            return _answer(meta, 0)
         number, tombstone_time, has_marks = survey
         at = KeyAt(name.space, number, name.key)
         marks = self.marks(at) if has_marks else _NO_MARKS
@@ -95,7 +100,7 @@ class KeyReads:
         for (version, time), is_tombstone in marks.items():
             if is_tombstone:
                 entries.extend(self._tombstones(at, version, marks, time=time))
-        return KeyAnswer(meta.generation, meta.is_authoritative, HybridTime(head_time), tuple(entries))
+        return _answer(meta, head_time, tuple(entries))
 
     def _read_registers(
         self, at: KeyAt, query: KeyQuery, marks: dict[Mark, bool], tombstone_time: int, meta: Meta
@@ -113,8 +118,8 @@ class KeyReads:
             if tombstone_time:
                 entries.extend(self._tombstones(at, version, marks))
             fences.extend(self._fences(at, version, version_id))
-        head_time = HybridTime(max(top[0] if top else 0, tombstone_time))
-        return KeyAnswer(meta.generation, meta.is_authoritative, head_time, tuple(entries), tuple(fences))
+        head_time = max(top[0] if top else 0, tombstone_time)
+        return _answer(meta, head_time, tuple(entries), tuple(fences))
 
     def key_versions(self, name: KeyName) -> Sequence[VersionId]:
         number = self._buckets.number_of(name.bucket_id)

@@ -6,7 +6,7 @@ The words in capitals are enums that reach the disk: liteio_formats.record.Space
 from enum import IntEnum
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x4C494F31  # "LIO1": what `file` and SQLite's own tools show
 PAGE_BYTES: Final = 4096
 
@@ -45,7 +45,10 @@ CREATE TABLE meta(
     schema_version INTEGER NOT NULL,
     drive_id TEXT NOT NULL,
     generation TEXT NOT NULL,
-    authoritative INTEGER NOT NULL
+    authoritative INTEGER NOT NULL,
+    topology_number INTEGER NOT NULL DEFAULT 0,
+    topology_active INTEGER NOT NULL DEFAULT 0,
+    topology BLOB NOT NULL DEFAULT x''
 ) STRICT;
 
 CREATE TABLE buckets(
@@ -157,5 +160,8 @@ MIGRATIONS: Final = {
     1: "ALTER TABLE records ADD COLUMN payload_head BLOB;"
     " ALTER TABLE buckets ADD COLUMN has_live_index INTEGER NOT NULL DEFAULT 0;"
     " CREATE TABLE live_fills(bucket INTEGER PRIMARY KEY, after BLOB NOT NULL) STRICT;"
-    " UPDATE buckets SET has_live_index = 1"
+    " UPDATE buckets SET has_live_index = 1",
+    2: "ALTER TABLE meta ADD COLUMN topology_number INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE meta ADD COLUMN topology_active INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE meta ADD COLUMN topology BLOB NOT NULL DEFAULT x''",
 }

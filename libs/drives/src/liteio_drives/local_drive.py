@@ -32,6 +32,7 @@ from liteio_contracts.storage import (
     ShardReader,
     ShardRef,
     ShardWriter,
+    StoredTopology,
     VersionRef,
 )
 from liteio_contracts.storage_errors import DriveOffline, StorageError
@@ -257,6 +258,16 @@ class LocalDrive:
     async def collect_garbage(self, *, deadline: Deadline) -> int:
         self._health.require_writable()
         return await self._collector.collect(deadline)
+
+    async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
+        def read(index: DriveIndex) -> StoredTopology:
+            index.keys.has_shown_unsettled = True  # Who is told of it counts on the disk.
+            return index.topology()
+
+        return await self._read(read, deadline)
+
+    async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
+        await self._change(lambda index: index.keep_topology(topology), deadline)
 
     # Shard files.
 

@@ -64,6 +64,7 @@ class CommitView(msgspec.Struct, frozen=True, gc=False):
     lifts_fences: bool
     events: tuple[bytes, ...]
     is_unread: bool
+    topology_number: int | None
     is_new_data: bool
 
 
@@ -78,6 +79,7 @@ def view_commit(commit: Commit) -> CommitView:
         commit.lifts_fences,
         commit.events,
         commit.is_unread,
+        commit.topology_number,
         any(map(_IS_NEW_DATA, rows)),
     )
 

@@ -23,6 +23,7 @@ from liteio_contracts.storage import (
     ShardRef,
     ShardWriter,
     StorageAPI,
+    StoredTopology,
     VersionRef,
 )
 from liteio_contracts.storage_errors import StorageError
@@ -31,7 +32,9 @@ Answer = TypeVar("Answer")
 Call = Callable[[Deadline], Awaitable[Answer]]
 
 # Calls that change the drive and that a network may deliver twice: the drive must take the repetition calmly.
-REPEATABLE = frozenset({"commit", "confirm", "fence", "roll_back", "outbox_done", "set_authoritative"})
+REPEATABLE = frozenset(
+    {"commit", "confirm", "fence", "roll_back", "outbox_done", "set_authoritative", "write_topology"}
+)
 # Operations as `intercept` names them: the methods of StorageAPI, and those of open shards.
 SHARD_STEPS = frozenset({"shard.write", "shard.close", "shard.abort", "shard.read"})
 
@@ -132,6 +135,15 @@ class InterceptedDrive:
             return self.inner.set_authoritative(generation, deadline=at)
 
         return await self.intercept("set_authoritative", call, deadline)
+
+    async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
+        return await self.intercept("read_topology", lambda at: self.inner.read_topology(deadline=at), deadline)
+
+    async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
+        def call(at: Deadline) -> Awaitable[None]:
+            return self.inner.write_topology(topology, deadline=at)
+
+        return await self.intercept("write_topology", call, deadline)
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from liteio_contracts.storage import (
     ShardReader,
     ShardRef,
     ShardWriter,
+    StoredTopology,
     VersionRef,
 )
 from liteio_contracts.storage_errors import (
@@ -50,6 +51,7 @@ from liteio_contracts.storage_errors import (
     ShardCorrupt,
     ShardMissing,
     StaleBucket,
+    StaleTopology,
 )
 from liteio_formats.bodies import BucketState, UploadState, decode_bucket_body, decode_upload_body
 from liteio_formats.keys import part_prefix, split_upload_key
@@ -203,6 +205,20 @@ class MemoryDrive:
         self._is_authoritative = True
         self._state.flush()
 
+    async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
+        self._check_reachable(deadline)
+        return self._state.topology
+
+    async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
+        self._check_reachable(deadline)
+        kept = self._state.topology
+        if (topology.number, topology.encoded) == (kept.number, kept.encoded):
+            topology = topology if topology.is_active else kept
+        elif topology.number <= kept.number:
+            raise StaleTopology(number=kept.number)
+        self._state.topology = topology
+        self._state.flush()
+
     # -- reading
 
     async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
@@ -211,7 +227,8 @@ class MemoryDrive:
             raise RecordCorrupt(key=query.name.key)
         held = self._state.get(query.name)
         entries, fences = held.answer(query)
-        return KeyAnswer(self._generation, self._is_authoritative, held.head_time, entries, fences)
+        number = self._state.topology.number
+        return KeyAnswer(self._generation, self._is_authoritative, held.head_time, entries, fences, number)
 
     async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
         self._check_reachable(deadline)
@@ -245,6 +262,8 @@ class MemoryDrive:
             raise GenerationChanged(generation=self._generation)
         if commit.is_unread and not self._is_authoritative:
             raise NotAuthoritative()
+        if commit.topology_number is not None and commit.topology_number < self._state.topology.number:
+            raise StaleTopology(number=self._state.topology.number)
         steps = [_Step(row, decode_record(row.encoded)) for row in commit.rows]
         new = [step for step in steps if not self._is_held(step)]
         if not new:

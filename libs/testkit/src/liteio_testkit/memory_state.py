@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from liteio_base.ids import SYSTEM_BUCKET, BucketId, DataId
-from liteio_contracts.storage import BucketUsage, KeyName, OutboxRow
+from liteio_contracts.storage import BucketUsage, KeyName, OutboxRow, StoredTopology
 from liteio_formats.bodies import BucketBody, decode_bucket_body
 from liteio_formats.record import Kind, Record, Space
 from liteio_testkit.held_key import HeldKey
@@ -30,6 +30,7 @@ class MemoryState:
         self.files: dict[FileName, ShardFile] = {}
         self.outbox: list[OutboxRow] = []
         self._outbox_number = 0
+        self.topology = StoredTopology()
 
     # -- keys
 

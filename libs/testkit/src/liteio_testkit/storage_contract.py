@@ -21,12 +21,15 @@ from liteio_testkit.contract_list import ListContract
 from liteio_testkit.contract_read import ReadContract
 from liteio_testkit.contract_settle import SettleContract
 from liteio_testkit.contract_shards import ShardContract
+from liteio_testkit.contract_topology import TopologyContract
 from liteio_testkit.contract_upkeep import UpkeepContract
 
 __all__ = ["Bench", "DoubtfulDriveContract", "DriveUnderTest", "StorageContract"]
 
 
-class StorageContract(CommitContract, SettleContract, ReadContract, ListContract, ShardContract, UpkeepContract):
+class StorageContract(
+    CommitContract, SettleContract, ReadContract, ListContract, ShardContract, UpkeepContract, TopologyContract
+):
     """Give a fixture `subject`: a fresh DriveUnderTest for each test."""
 
     @pytest.fixture

@@ -27,6 +27,7 @@ from liteio_contracts.storage import (
     ShardFacts,
     ShardRef,
     StorageAPI,
+    StoredTopology,
     VersionRef,
 )
 from liteio_drives.remote.limits import (
@@ -140,6 +141,8 @@ DRIVE_METHODS: Final[dict[str, Method]] = {
     "bucket_usage": Method(tuple[BucketId], BucketUsage, True),
     "collect_garbage": Method(tuple[()], int, False),
     "set_authoritative": Method(tuple[Generation], None, False),
+    "read_topology": Method(tuple[()], StoredTopology, True),
+    "write_topology": Method(tuple[StoredTopology], None, False),
 }
 
 NODE_METHODS: Final[dict[str, Method]] = {

@@ -21,6 +21,7 @@ from liteio_contracts.storage import (
     ShardReader,
     ShardRef,
     ShardWriter,
+    StoredTopology,
     VersionRef,
 )
 from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
@@ -131,3 +132,10 @@ class RemoteDrive:
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         await self._ask("set_authoritative", generation, deadline=deadline)
+
+    async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
+        found: StoredTopology = await self._ask("read_topology", deadline=deadline)
+        return found
+
+    async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
+        await self._ask("write_topology", topology, deadline=deadline)
