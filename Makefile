@@ -9,6 +9,7 @@ ARGS ?=
 APART = sim clients chaos faults memory test_one_machine.py
 PARTS = unit sim clients chaos faults memory
 PYTEST = $(BIN)/pytest -rs --durations=15 --durations-min=1
+PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header
 CODE = $(if $(T),$(T),libs services tests)
 
 .PHONY: help
@@ -61,10 +62,14 @@ imports: setup ## Prove that the layers only import downwards
 	@$(BIN)/lint-imports
 
 ##@ Keep house
-.PHONY: lock clean
+.PHONY: lock wheels clean
 lock: setup ## Pin again what requirements/*.in name (UPGRADE=1 takes the newest)
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
-		$(if $(UPGRADE),--upgrade) requirements/runtime.in requirements/dev.in -o requirements/lock.txt
+	@$(PIN) $(if $(UPGRADE),--upgrade) requirements/runtime.in requirements/dev.in -o requirements/lock.txt
+	@$(PIN) --no-annotate requirements/runtime.in -c requirements/lock.txt -o requirements/runtime.txt
+	@echo hatchling | $(PIN) --no-annotate - -c requirements/lock.txt -o requirements/build.txt
+wheels: setup ## Put the libraries' wheels into .wheels/, for image builds that reach no package index
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --use-pep517 --require-hashes --wheel-dir .wheels \
+		-r requirements/runtime.txt -r requirements/build.txt
 clean: ## Remove caches and .venv (never .data)
-	@rm -rf .venv .proof .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .wheels .proof .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +

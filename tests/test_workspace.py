@@ -40,10 +40,15 @@ def names_in(file: Path) -> set[str]:
     return {normal(line) for line in lines if line.strip() and not line.startswith("#")}
 
 
-def pinned() -> dict[str, str]:
+def pinned(file: str = "lock.txt") -> dict[str, str]:
     """The lock's entries by name, each with its hashes."""
-    entries = re.split(r"\n(?=[a-z0-9])", (REQUIREMENTS / "lock.txt").read_text(encoding="utf-8"))
+    entries = re.split(r"\n(?=[a-z0-9])", (REQUIREMENTS / file).read_text(encoding="utf-8"))
     return {normal(entry): entry for entry in entries if entry.strip()}
+
+
+def pin_of(entry: str) -> tuple[str, frozenset[str]]:
+    """Version with markers, and hashes, without the notes on who wants it."""
+    return entry.split(" \\\n")[0], frozenset(re.findall(r"sha256:[0-9a-f]{64}", entry))
 
 
 def test_there_are_members() -> None:
@@ -72,8 +77,8 @@ def test_a_member_declares_exactly_what_it_imports(member: Path) -> None:
     assert not idle, f"not imported, remove from {member.name}/pyproject.toml: {sorted(idle)}"
 
 
-def test_runtime_requirements_are_the_union_of_the_members() -> None:
-    wanted = set().union(*(dependencies(member) for member in MEMBERS))
+def test_runtime_requirements_are_the_union_of_the_members_that_run() -> None:
+    wanted = set().union(*(dependencies(member) for member in MEMBERS if member.name != "testkit"))
     assert names_in(REQUIREMENTS / "runtime.in") == {name for name in wanted if not name.startswith("liteio-")}
 
 
@@ -82,6 +87,20 @@ def test_the_lock_pins_all_that_is_named_with_hashes() -> None:
     missing = (names_in(REQUIREMENTS / "runtime.in") | names_in(REQUIREMENTS / "dev.in")) - set(entries)
     assert not missing, f"run `make lock`: {sorted(missing)}"
     assert all(re.match(r"[a-z0-9._-]+==\S+", entry) and "--hash=sha256:" in entry for entry in entries.values())
+
+
+@pytest.mark.parametrize("file", ["runtime.txt", "build.txt"])
+def test_images_are_built_from_the_pins_of_the_lock(file: str) -> None:
+    lock, image = pinned(), pinned(file)
+    assert {name: pin_of(entry) for name, entry in image.items()} == {name: pin_of(lock[name]) for name in image}
+    missing = (
+        names_in(REQUIREMENTS / "runtime.in") - set(image) if file == "runtime.txt" else {"hatchling"} - set(image)
+    )
+    assert not missing, f"run `make lock`: {sorted(missing)}"
+
+
+def test_the_testkit_needs_nothing_but_what_is_pinned() -> None:
+    assert {name for name in dependencies(ROOT / "libs/testkit") if not name.startswith("liteio-")} <= set(pinned())
 
 
 def test_the_lock_stays_above_versions_with_known_holes() -> None:
@@ -96,8 +115,9 @@ def test_the_lock_stays_above_versions_with_known_holes() -> None:
             assert tuple(map(int, found.group(1).split("."))) >= floor, name
 
 
-def test_the_lock_holds_no_address() -> None:
-    text = (REQUIREMENTS / "lock.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["lock.txt", "runtime.txt", "build.txt"])
+def test_the_lock_holds_no_address(file: str) -> None:
+    text = (REQUIREMENTS / file).read_text(encoding="utf-8")
     assert not re.search(r"https?:|index-url|find-links| @ ", text)
 
 

@@ -1,5 +1,6 @@
 """A cluster of `liteio certs`: real handshakes both ways, and a foreign authority is refused by either end."""
 
+import asyncio
 import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +12,10 @@ from live_node import SECRET
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage_errors import DriveOffline
+from liteio_drives.remote.messages import HEALTH_PATH
 from liteio_drives.remote.node_client import NodeTLS
 from liteio_drives.remote.node_connection import NodeConnection
+from liteio_runtime import probe
 from liteio_runtime.cluster_certs import make_cluster_certs
 from liteio_storage_node.app import build_app
 from liteio_storage_node.server import NodeServer, ServerTLS
@@ -83,3 +86,21 @@ async def test_a_server_name_makes_every_certificate_good_for_it(tmp_path: Path)
     certs(tmp_path, "gateway1.lan", server_name="localhost")
     async with serving(tmp_path, "gateway1.lan") as port:
         await ask(port, "localhost", NodeTLS((tmp_path / "ca.pem").read_bytes(), identity(tmp_path, "gateway1.lan")))
+
+
+async def test_the_probe_of_containers_knows_a_node_that_lives(tmp_path: Path) -> None:
+    own, foreign = certs(tmp_path / "own"), certs(tmp_path / "foreign")
+
+    def ask_as(folder: Path, port: int, path: str = HEALTH_PATH) -> int:
+        environment = {
+            "LITEIO_CLUSTER_CA_FILE": str(folder / "ca.pem"),
+            "LITEIO_CLUSTER_CERT_FILE": str(folder / "localhost.pem"),
+            "LITEIO_CLUSTER_KEY_FILE": str(folder / "localhost.key"),
+        }
+        return probe.main([f"https://localhost:{port}{path}"], environment)
+
+    async with serving(own, "localhost") as port:
+        assert await asyncio.to_thread(ask_as, own, port) == 0
+        assert await asyncio.to_thread(ask_as, own, port, "/nowhere") == 1
+        assert await asyncio.to_thread(ask_as, foreign, port) == 1
+    assert await asyncio.to_thread(ask_as, own, port) == 1
