@@ -1,8 +1,8 @@
 """Ask a service whether it is well: `python -m liteio_runtime.probe URL`, for health checks of containers.
 
 Exit code 0 when the URL answers 200, else 1 and a line on standard error. http:// is asked over HTTP/1.1, as gateways
-serve it; https:// over HTTP/2 with the cluster's certificates (LITEIO_CLUSTER_CA_FILE, _CERT_FILE, _KEY_FILE), as storage
-nodes serve it. It runs every few seconds beside the service, so it imports next to nothing: 0.07 s of start.
+serve it; https:// over HTTP/2 with the cluster's certificates (LITEIO_CLUSTER_CA_FILE, _CERT_FILE, _KEY_FILE), as
+storage nodes serve it. It runs every few seconds beside the service, so it imports next to nothing: 0.07 s of start.
 """
 
 import os
