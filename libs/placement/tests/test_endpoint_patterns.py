@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_placement import ENDPOINTS_MAX, Endpoint, PatternRefused, expand, expand_endpoints, parse_endpoint
+from liteio_placement.endpoint_patterns import expand_origins
 
 
 @pytest.mark.parametrize(
@@ -140,3 +141,22 @@ def test_mixed_endpoints_are_refused(patterns: list[str]) -> None:
 def test_the_same_drive_written_twice_differently_is_refused() -> None:
     with pytest.raises(PatternRefused, match="named twice"):
         expand_endpoints(["http://node/d1", "http://NODE/d1/"])
+
+
+def test_nodes_are_named_without_folders() -> None:
+    origins = ["https://node1.lan:9100", "https://node2.lan:9100"]
+    assert expand_origins("https://Node{1...2}.lan:9100/") == origins
+
+
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        ("https://n1:9100/mnt", "a folder is named"),
+        ("n1:9100", "the scheme is not http"),
+        ("http://n1,https://n2", "mixed"),
+        ("http://n1,http://N1/", "named twice"),
+    ],
+)
+def test_what_names_no_nodes_is_refused(patterns: str, said: str) -> None:
+    with pytest.raises(PatternRefused, match=said):
+        expand_origins(patterns)

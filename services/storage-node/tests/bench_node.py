@@ -1,7 +1,7 @@
 """Operations a second of 4 KiB inline commits and reads through one node process: `python bench_node.py [FOLDER]`.
 
-One client process with 64 calls in flight, one node process (both on this machine), one drive in FOLDER (default: a
-temporary folder). Prints one line a measure.
+One client process with 64 calls in flight, one node process (both on this machine), one drive of two in FOLDER
+(default: a temporary folder). Prints one line a measure.
 """
 
 import asyncio
@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
-from formatted_drive import format_drive
-from test_process import connection, running, soon
+from test_process import connection, running, served, soon
 
 from liteio_base.ids import BucketId, DataId, HybridTime, VersionId
 from liteio_contracts.storage import CasScope, Commit, KeyName, KeyQuery, RowCommit, ShardRef
@@ -70,9 +69,8 @@ async def measure(name: str, work: Callable[[int], Awaitable[object]], numbers: 
 
 
 async def main(folder: Path) -> None:
-    drive_id = format_drive(folder / "d0").drive_id
-    async with running("--drives", str(folder / "d0")) as (_, port), connection(port) as node:
-        drive = RemoteDrive(node, drive_id, 0)
+    async with running(folder) as (_, port), connection(port) as node:
+        drive = RemoteDrive(node, (await served(node))[0].target, 0)
         await measure("status", lambda _: drive.status(deadline=soon()), list(range(10**6)))
         await measure("commit 4 KiB", lambda n: drive.commit(commit_of(n), deadline=soon()), list(range(10**6)))
         query = [KeyQuery(KeyName(Space.OBJECT, _BUCKET, key_of(n)), wants_payload=True) for n in range(1000)]

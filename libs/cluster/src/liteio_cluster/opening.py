@@ -1,20 +1,27 @@
-"""The object layer of a process on one machine: local drives, file locks, and the store over them."""
+"""A store for a process: from its settings to the object layer over drives of this machine, or over storage nodes."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from liteio_base.clock import Clock, Randomness, SystemRandomness
 from liteio_base.ids import DeploymentId
+from liteio_cluster.nodes import Nodes
+from liteio_cluster.plan import PoolPlan, target_of
 from liteio_cluster.settings import StoreSettings
+from liteio_cluster.spread_locks import SpreadLocks
+from liteio_contracts.locks import LockAPI
 from liteio_contracts.storage import KeyName, StorageAPI
 from liteio_drives.file_locks import FileLocks
 from liteio_drives.files import RealFiles
 from liteio_drives.format_rules import Layout
 from liteio_drives.format_set import open_drives, settle_formats
+from liteio_drives.remote.remote_drive import RemoteDrive
+from liteio_drives.remote.remote_locks import RemoteLocks
+from liteio_drives.remote.sealing import cluster_key
 from liteio_erasure.code import CodeParams
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
@@ -27,50 +34,115 @@ Report = Callable[[DriveSet, KeyName], bool]
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store and what it stands on."""
+    """A store and what it stands on. `nodes` is None for drives of this machine."""
 
     store: Store
     deployment_id: DeploymentId
     drives: Sequence[StorageAPI]
+    nodes: Nodes | None = None
 
 
-@asynccontextmanager
-async def open_store(
+def open_store(
     settings: StoreSettings,
     clock: Clock,
     randomness: Randomness,
     report: Report = lambda drive_set, name: False,
-) -> AsyncIterator[OpenStore]:
-    """Open the drives, formatting them the first time, and build the store. Background repairs run while it is open.
+) -> AbstractAsyncContextManager[OpenStore]:
+    """The store that the settings name. Background repairs run while it is open.
 
-    Raises liteio_drives.format_set.FormatRefused.
+    Drives of this machine are opened, and formatted the first time; storage nodes are waited for until one tells of the
+    store. Raises liteio_drives.format_rules.FormatRefused.
     """
-    code, layout = _layout(settings)
-    width = layout.set_width
-    async with AsyncExitStack() as opened:
-        drives = await open_drives(settings.drives, layout, clock=clock, randomness=randomness)
-        opened.push_async_callback(drives.close)
-        sets = [
-            DriveSet(drives.as_storage[start : start + width], code, start // width)
-            for start in range(0, len(settings.drives), width)
-        ]
-        locks = FileLocks(_state_folder(settings) / LOCK_FILE, clock, randomness)
-        opened.callback(locks.close)
-        store = Store(StoreMap(drives.deployment_id, sets), clock, randomness, locks, report)
-        store.start()
-        opened.push_async_callback(store.close)
-        yield OpenStore(store, drives.deployment_id, drives.as_storage)
+    opening = _open_nodes if settings.peers else _open_local
+    return opening(settings, clock, randomness, report)
 
 
 def prepare_drives(settings: StoreSettings) -> None:
-    """Format what must be formatted, before anything else is begun. Raises FormatRefused."""
-    settle_formats(settings.drives, _layout(settings)[1], randomness=SystemRandomness(), files=RealFiles())
+    """Before anything else is begun: format what must be formatted of this machine's drives, or see that there is what
+    it takes to talk to the nodes. Raises FormatRefused, WeakSecret, OSError."""
+    if settings.peers:
+        cluster_key(settings.read_secret())
+        settings.read_tls()
+    else:
+        settle_formats(settings.drives, _layout(settings), randomness=SystemRandomness(), files=RealFiles())
 
 
-def _layout(settings: StoreSettings) -> tuple[CodeParams, Layout]:
+@asynccontextmanager
+async def _open_local(
+    settings: StoreSettings, clock: Clock, randomness: Randomness, report: Report
+) -> AsyncIterator[OpenStore]:
+    layout = _layout(settings)
+    async with AsyncExitStack() as opened:
+        drives = await open_drives(settings.drives, layout, clock=clock, randomness=randomness)
+        opened.push_async_callback(drives.close)
+        locks = FileLocks(_state_folder(settings) / LOCK_FILE, clock, randomness)
+        opened.callback(locks.close)
+        sets = _divide(drives.as_storage, layout)
+        store = await _start(StoreMap(drives.deployment_id, sets), clock, randomness, locks, report, opened)
+        yield OpenStore(store, drives.deployment_id, drives.as_storage)
+
+
+@asynccontextmanager
+async def _open_nodes(
+    settings: StoreSettings, clock: Clock, randomness: Randomness, report: Report
+) -> AsyncIterator[OpenStore]:
+    async with AsyncExitStack() as opened:
+        nodes = Nodes(settings, clock, randomness)
+        opened.push_async_callback(nodes.close)
+        topology = await nodes.wait_for_topology(settings.peers)
+        plan = PoolPlan.of_record(topology.pools[0], 0)
+        drives = [
+            RemoteDrive(
+                nodes.get(endpoint.origin),
+                target_of(topology.deployment_id, plan.layout, number),
+                plan.layout.place_of(number)[1],
+            )
+            for number, endpoint in enumerate(plan.endpoints)
+        ]
+        locks = await opened.enter_async_context(_locks_of(plan, nodes, clock, randomness))
+        store_map = StoreMap(topology.deployment_id, _divide(drives, plan.layout))
+        store = await _start(store_map, clock, randomness, locks, report, opened)
+        yield OpenStore(store, topology.deployment_id, drives, nodes)
+
+
+async def _start(
+    store_map: StoreMap,
+    clock: Clock,
+    randomness: Randomness,
+    locks: LockAPI,
+    report: Report,
+    opened: AsyncExitStack,
+) -> Store:
+    store = Store(store_map, clock, randomness, locks, report)
+    store.start()
+    opened.push_async_callback(store.close)
+    return store
+
+
+@asynccontextmanager
+async def _locks_of(plan: PoolPlan, nodes: Nodes, clock: Clock, randomness: Randomness) -> AsyncIterator[LockAPI]:
+    """The nodes of one set of the first pool grant the locks of a name, whatever set the name itself lives in: pools
+    are never removed, so that every gateway, however old its topology, asks the same ones."""
+    async with AsyncExitStack() as opened:
+        groups = []
+        for set_index in range(plan.layout.set_count):
+            origins = plan.origins_of_set(set_index)
+            groups.append(await opened.enter_async_context(RemoteLocks(nodes.of(origins), clock, randomness)))
+        yield groups[0] if len(groups) == 1 else SpreadLocks(groups)
+
+
+def _divide(drives: Sequence[StorageAPI], layout: Layout) -> list[DriveSet]:
+    width = layout.set_width
+    code = CodeParams.for_set(width, layout.parity)
+    return [
+        DriveSet(tuple(drives[start : start + width]), code, start // width) for start in range(0, len(drives), width)
+    ]
+
+
+def _layout(settings: StoreSettings) -> Layout:
     width = settings.set_drives or len(settings.drives)
     code = CodeParams.for_set(width, settings.parity)
-    return code, Layout(len(settings.drives) // width, width, code.m)
+    return Layout(len(settings.drives) // width, width, code.m)
 
 
 def _state_folder(settings: StoreSettings) -> Path:

@@ -53,10 +53,22 @@ def expand_endpoints(patterns: str | Iterable[str]) -> list[Endpoint]:
         raise PatternRefused(
             "paths and URLs are mixed", str(endpoints[0]), "write every drive as a path, or every drive as a URL"
         )
-    if len({endpoint.origin.split("://")[0] for endpoint in endpoints}) > 1:
-        raise PatternRefused("http and https are mixed", str(endpoints[0]), "use one scheme for all nodes")
+    _refuse_mixed_schemes([endpoint.origin for endpoint in endpoints])
     _refuse_duplicates(map(str, endpoints))  # again: two spellings may name one drive
     return endpoints
+
+
+def expand_origins(patterns: str | Iterable[str]) -> list[str]:
+    """The nodes that patterns like `https://node{1...4}.lan:9100` stand for, as origins. Raises PatternRefused."""
+    origins = []
+    for text in expand(patterns):
+        origin, path = _parse_url(text)
+        if path.strip("/"):
+            raise PatternRefused("a folder is named", text, "name nodes only, like https://node{1...4}.lan:9100")
+        origins.append(origin)
+    _refuse_mixed_schemes(origins)
+    _refuse_duplicates(origins)
+    return origins
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -66,6 +78,12 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     if "://" not in text:
         return Endpoint("", _drive_path(text, text))
+    origin, path = _parse_url(text)
+    return Endpoint(origin, _drive_path(path, text))
+
+
+def _parse_url(text: str) -> tuple[str, str]:
+    """Origin and path."""
     try:
         url = urlsplit(text)
         port = url.port
@@ -76,8 +94,7 @@ def parse_endpoint(text: str) -> Endpoint:
     if url.query or url.fragment or url.username is not None:
         raise PatternRefused("user, query or fragment in a drive's URL", text, _URL_HINT)
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    origin = f"{url.scheme}://{host}" + (f":{port}" if port is not None else "")
-    return Endpoint(origin, _drive_path(url.path, text))
+    return f"{url.scheme}://{host}" + (f":{port}" if port is not None else ""), url.path
 
 
 def _drive_path(path: str, text: str) -> str:
@@ -149,6 +166,11 @@ def _count(first: str, last: str, pattern: str) -> list[str]:
 def _refuse_too_many(count: int, room: int, pattern: str) -> None:
     if count > room:
         raise PatternRefused(f"more than {ENDPOINTS_MAX} drives", pattern, "name fewer drives")
+
+
+def _refuse_mixed_schemes(origins: list[str]) -> None:
+    if len({origin.split("://")[0] for origin in origins}) > 1:
+        raise PatternRefused("http and https are mixed", origins[0], "use one scheme for all nodes")
 
 
 def _refuse_duplicates(results: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_cluster.opening import open_store, prepare_drives
 from liteio_drives.format_rules import FormatRefused
+from liteio_drives.remote.sealing import WeakSecret
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.heal_reports import heal_reports
@@ -41,7 +42,7 @@ def run(settings: GatewaySettings) -> int:
     try:
         credentials = RootCredentials(settings.access_key, settings.read_secret_key())
         prepare_drives(settings)
-    except (InvalidRootCredentials, FormatRefused, OSError) as problem:
+    except (InvalidRootCredentials, FormatRefused, WeakSecret, OSError) as problem:
         print(f"liteio gateway: {problem}", file=sys.stderr)
         return CONFIG_EXIT_CODE
     lines = LineLog(standard_error(), is_json=settings.log_format is LogFormat.JSON)

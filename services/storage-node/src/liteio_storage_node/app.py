@@ -16,7 +16,7 @@ from liteio_storage_node.drive_set import DriveSet
 from liteio_storage_node.guard import Sealed, SealedStream
 from liteio_storage_node.handlers.calls import CallsHandler
 from liteio_storage_node.handlers.health import answer_live
-from liteio_storage_node.handlers.node_calls import node_calls
+from liteio_storage_node.handlers.node_calls import Formats, NoFormats, node_calls
 from liteio_storage_node.handlers.sessions import SessionHandler
 from liteio_storage_node.handlers.shard_reads import ShardReadHandler
 from liteio_storage_node.handlers.shard_writes import ShardWriteHandler
@@ -29,13 +29,16 @@ def build_app(
     randomness: Randomness,
     *,
     locks: LockTable | None = None,
+    formats: Formats | None = None,
 ) -> Router:
     """Every route but the life sign stands behind a guard. Raises WeakSecret: there is no node without a secret."""
     key = cluster_key(secret)
     sessions = ServerSessions()
     drive_set = drives if isinstance(drives, DriveSet) else DriveSet(*drives)
     deadlines = Deadlines()
-    calls = CallsHandler(drive_set, node_calls(drive_set, locks or LockTable(clock)), clock, deadlines)
+    calls = CallsHandler(
+        drive_set, node_calls(drive_set, locks or LockTable(clock), formats or NoFormats()), clock, deadlines
+    )
     reads, writes = ShardReadHandler(drive_set, clock), ShardWriteHandler(drive_set, clock)
     routes = [
         Route(HEALTH_PATH, _Only("GET", Patient(answer_live, deadlines))),

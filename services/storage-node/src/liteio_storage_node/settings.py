@@ -4,17 +4,22 @@ A flag goes before its variable, a variable before the default: `--port`, LITEIO
 is one for all machines, so its variables are LITEIO_CLUSTER_SECRET and LITEIO_CLUSTER_SECRET_FILE.
 """
 
+import socket
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-SECRET_VARIABLE: Final = "LITEIO_CLUSTER_SECRET"
+from liteio_cluster.access import SECRET_VARIABLE, ClusterAccess, one_text
+from liteio_cluster.plan import PoolPlan
+from liteio_placement.errors import PlacementError
+
+DEFAULT_PORT: Final = 9100
 
 
-class StorageNodeSettings(BaseSettings):
+class StorageNodeSettings(ClusterAccess):
     """Everything that a storage node is told from outside."""
 
     model_config = SettingsConfigDict(
@@ -29,51 +34,51 @@ class StorageNodeSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """The address to listen on. Never the S3 listener's: this port is for the cluster's own machines."""
-    port: int = Field(default=9100, ge=0, le=65535)
-    """The port to listen on; 0 takes any free one."""
-    drives: tuple[str, ...] = Field(min_length=1)
-    """The folders of this machine's drives."""
-    cluster_secret: SecretStr | None = Field(
-        default=None, repr=False, validation_alias=AliasChoices("cluster_secret", SECRET_VARIABLE)
-    )
-    """The secret that all machines of the cluster share, at least 16 bytes; or give `cluster_secret_file`."""
-    cluster_secret_file: Path | None = Field(
-        default=None, validation_alias=AliasChoices("cluster_secret_file", f"{SECRET_VARIABLE}_FILE")
-    )
-    """A file that holds the cluster secret; white space around it does not count."""
-    cert_file: Path | None = None
-    """TLS certificate chain in PEM. With `key_file`: serve TLS."""
-    key_file: Path | None = None
-    """The certificate's private key in PEM."""
-    client_ca_file: Path | None = None
-    """Authorities in PEM. With it, clients must show a certificate by one of them (mutual TLS)."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """The port to listen on; that of the node's own URL in `drives` when it is not given."""
+    drives: Annotated[tuple[str, ...], NoDecode] = Field(min_length=1)
+    """All drives of the pool on all its nodes, the same text on each: https://node{1...4}.lan:9100/mnt/disk{1...8};
+    {1...8} counts, commas separate."""
+    node_host: str = ""
+    """Which of the nodes this one is, as `drives` names it; found out by the machine's name when it is not given."""
+    parity: int | None = Field(default=None, ge=0)
+    """Parity shards an object; the default depends on the width of a set."""
     core: int | None = Field(default=None, ge=0)
     """The processor on which the loop, the network's thread and the index threads stay: they take turns, which costs
     less there. A drive that is taken in later has all its threads there. None lets the kernel move them."""
     drain_seconds: float = Field(default=30.0, gt=0)
     """How long requests in flight may take to finish after SIGTERM."""
 
+    @field_validator("drives", mode="before")
+    @classmethod
+    def _one_by_one(cls, given: Any) -> tuple[str, ...]:
+        return (one_text(given),)
+
     @model_validator(mode="after")
-    def _pairs(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        if self.client_ca_file is not None and self.cert_file is None:
-            raise ValueError("client_ca_file needs cert_file and key_file")
-        if (self.cluster_secret is None) == (self.cluster_secret_file is None):
+    def _can_serve(self) -> Self:
+        if not self.has_secret:
             raise ValueError(
                 f"a storage node does not start without a cluster secret: give --cluster-secret-file, "
                 f"{SECRET_VARIABLE}_FILE or {SECRET_VARIABLE}, one of them"
             )
-        if len(set(self.drives)) != len(self.drives):
-            raise ValueError("a drive is named twice")
+        try:
+            self.plan()
+            self.origin()
+        except PlacementError as refusal:
+            raise ValueError(f"drives: {refusal.problem} ({refusal.where}): {refusal.remedy}") from None
         return self
 
-    def read_secret(self) -> bytes:
-        """The secret itself. Raises OSError when its file can not be read."""
-        if self.cluster_secret is not None:
-            return self.cluster_secret.get_secret_value().encode()
-        assert self.cluster_secret_file is not None
-        return self.cluster_secret_file.read_bytes().strip()
+    def plan(self) -> PoolPlan:
+        """The pool that this node is part of."""
+        return PoolPlan.of_patterns(self.drives, self.parity)
+
+    @property
+    def listen_port(self) -> int:
+        return self.port or urlsplit(self.origin()).port or DEFAULT_PORT
+
+    def origin(self) -> str:
+        """This node, as the plan names it."""
+        return self.plan().origin_of_host(self.node_host, (socket.gethostname(), socket.getfqdn()))
 
 
 def load_settings(flags: Sequence[str]) -> StorageNodeSettings:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_base.ids import BucketId, DeploymentId, DriveId, Generation, VersionId
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
@@ -30,6 +30,7 @@ from liteio_contracts.storage import (
     StoredTopology,
     VersionRef,
 )
+from liteio_drives.format_rules import DriveReport
 from liteio_drives.remote.limits import (
     BATCH_CALLS_MAX,
     CALL_SECONDS_MAX,
@@ -73,7 +74,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadShard(msgspec.Struct, frozen=True, array_like=True):
-    drive_id: DriveId
+    target: DriveId
     ref: ShardRef
     first_block: Annotated[int, msgspec.Meta(ge=0, lt=STREAM_BLOCKS_MAX)]
     block_count: Annotated[int, msgspec.Meta(ge=0, le=STREAM_BLOCKS_MAX)]
@@ -81,7 +82,7 @@ class ReadShard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class WriteShard(msgspec.Struct, frozen=True, array_like=True):
-    drive_id: DriveId
+    target: DriveId
     ref: ShardRef
     size_hint: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
     seconds_left: Seconds
@@ -102,11 +103,17 @@ class StreamEnd(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DriveInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A drive of a node."""
+    """A drive of a node. `target`: what calls to it name. `reason`: why it is not served; it has no id then, and its
+    calls fail with the same reason."""
 
     drive_id: DriveId
     slot: int
     name: str = ""
+    target: DriveId = DriveId("")
+    reason: str = ""
+
+
+MountPoints = tuple[tuple[bool, ...], ...]
 
 
 Owner = Annotated[bytes, msgspec.Meta(min_length=LOCK_OWNER_BYTES, max_length=LOCK_OWNER_BYTES)]
@@ -147,6 +154,10 @@ DRIVE_METHODS: Final[dict[str, Method]] = {
 
 NODE_METHODS: Final[dict[str, Method]] = {
     "drives": Method(tuple[()], tuple[DriveInfo, ...], True),
+    "topology": Method(tuple[()], bytes | None, True),
+    "format.report": Method(tuple[()], dict[int, DriveReport], True),
+    "format.prepare": Method(tuple[DeploymentId, MountPoints], None, False),
+    "format.take_on": Method(tuple[DeploymentId], None, False),
     "lock.acquire": Method(tuple[Owner, LockNames], bool, False),
     "lock.renew": Method(tuple[Owners], tuple[bool, ...], False),
     "lock.release": Method(tuple[Owners], None, False),

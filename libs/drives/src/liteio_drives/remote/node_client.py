@@ -6,10 +6,12 @@ a connect time-out each, while one task greets it again now and then until it an
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
@@ -53,10 +55,12 @@ TROUBLE: Final = (PyreqwestError, FrameError, NotAuthentic, msgspec.DecodeError)
 
 @dataclass(frozen=True, slots=True)
 class NodeTLS:
-    """PEM texts. `identity`: this client's key and certificate chain, one behind the other, for mutual TLS."""
+    """PEM texts. `identity`: this client's key and certificate chain, one behind the other, for mutual TLS.
+    `server_name`: the name that the nodes' certificates bear, where it is not the one in their URLs."""
 
     authority: bytes
     identity: bytes | None = None
+    server_name: str = ""
 
 
 class NodeClient:
@@ -69,7 +73,8 @@ class NodeClient:
         self._url = url.rstrip("/")
         self._key = cluster_key(secret)
         self._clock, self._randomness = clock, randomness
-        self._client = build_client(tls)
+        self._tls = tls
+        self._base, self._client, self._address = self._url, build_client(tls), ""
         self._session: ClientSession | None = None
         self._greeting: asyncio.Task[ClientSession] | None = None
         self._probing: asyncio.Task[None] | None = None
@@ -102,7 +107,7 @@ class NodeClient:
         """POST a whole body. The answer is to be closed; `seconds` bounds it, 0 leaves that to the reader. Raises
         TROUBLE, DriveOffline."""
         header, key = await self.seal(path, body)
-        request = self._client.post(self._url + path).header("authorization", header).body_bytes(body)
+        request = self._client.post(self._base + path).header("authorization", header).body_bytes(body)
         if seconds:
             request = request.timeout(timedelta(seconds=seconds))
         return await AnswerStream.open(request.streamed_read_buffer_limit(0).build_streamed(), key)
@@ -110,7 +115,7 @@ class NodeClient:
     async def stream(self, path: str, head: bytes, body: AsyncIterable[bytes]) -> tuple[AnswerStream, ExchangeKey]:
         """POST a body that is made while it is sent; `head`, its first frame's payload, is what the seal covers."""
         header, key = await self.seal(path, head)
-        request = self._client.post(self._url + path).header("authorization", header).body_stream(body)
+        request = self._client.post(self._base + path).header("authorization", header).body_stream(body)
         return await AnswerStream.open(request.streamed_read_buffer_limit(0).build_streamed(), key), key
 
     # -- trouble
@@ -157,16 +162,35 @@ class NodeClient:
         return self._session
 
     async def _greet(self) -> ClientSession:
+        if self._tls is not None and self._tls.server_name:
+            await self._dial_by_name(self._tls, self._tls.server_name)
         hello = Hello(PROTOCOL_VERSION, self._randomness.token_bytes(NONCE_BYTES))
         body = msgspec.msgpack.encode(hello)
         header = hello_header(self._key, "POST", SESSION_PATH, body)
-        request = self._client.post(self._url + SESSION_PATH).header("authorization", header).body_bytes(body)
+        request = self._client.post(self._base + SESSION_PATH).header("authorization", header).body_bytes(body)
         response = await request.timeout(timedelta(seconds=_GREET_SECONDS)).build().send()
         if response.status != 200:
             raise NotAuthentic(f"status-{response.status}")
         welcome = msgspec.msgpack.decode(memoryview(await response.bytes()), type=Welcome)
         check_welcome(self._key, hello, welcome)
         return ClientSession(welcome.session_id, session_key(self._key, hello.nonce, welcome.nonce))
+
+    async def _dial_by_name(self, tls: NodeTLS, server_name: str) -> None:
+        """Connect to the host's present address and ask for `server_name`. The host is looked up at each greeting: it
+        may have moved while it was away."""
+        parts = urlsplit(self._url)
+        port = parts.port or 443
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except OSError as trouble:
+            raise NotAuthentic(f"its name is not known: {trouble.strerror}") from trouble
+        address = str(found[0][4][0])
+        if address == self._address:
+            return
+        before = self._client
+        self._base, self._address = f"https://{server_name}:{port}", address
+        self._client = build_client(tls, (server_name, address, port))
+        await before.close()
 
     def _mark_down(self) -> None:
         self._session = None
@@ -190,8 +214,9 @@ class NodeClient:
             self._probing = None
 
 
-def build_client(tls: NodeTLS | None) -> Client:
-    """HTTP/2 only, with the windows both sides use. Proxies and redirects have no place between our own machines."""
+def build_client(tls: NodeTLS | None, known_host: tuple[str, str, int] | None = None) -> Client:
+    """HTTP/2 only, with the windows both sides use. Proxies and redirects have no place between our own machines.
+    `known_host`: a name, and the address and port that stand for it."""
     builder = (
         ClientBuilder()
         .http2_prior_knowledge()
@@ -217,6 +242,8 @@ def build_client(tls: NodeTLS | None) -> Client:
         builder = builder.https_only(True).add_root_certificate_pem(tls.authority)
         if tls.identity is not None:
             builder = builder.identity_pem(tls.identity)
+    if known_host is not None:
+        builder = builder.resolve(*known_host)
     return builder.build()
 
 

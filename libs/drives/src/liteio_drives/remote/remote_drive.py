@@ -32,13 +32,13 @@ from liteio_drives.remote.shard_writing import create_remote_shard
 
 
 class RemoteDrive:
-    """One drive of a node. Its identity is told, not asked, so that it is known while the node is away; a node whose
-    drive is another by now answers DriveOffline.
+    """One drive of a node. What it is called there is told, not asked, so that it is known while the node is away. Its
+    id is known from its first status on, and until then what it is called stands for it.
     """
 
-    def __init__(self, node: NodeConnection, drive_id: DriveId, slot: int) -> None:
+    def __init__(self, node: NodeConnection, target: DriveId, slot: int) -> None:
         self._node = node
-        self._drive_id = drive_id
+        self._target = self._drive_id = target
         self._slot = slot
         self._pace = Pace(node.clock)
 
@@ -56,7 +56,7 @@ class RemoteDrive:
 
     async def _ask(self, method: str, *arguments: Any, deadline: Deadline) -> Any:
         try:
-            return await self._node.call(self._drive_id, method, *arguments, deadline=deadline)
+            return await self._node.call(self._target, method, *arguments, deadline=deadline)
         except (DriveOffline, DriveTimeout):
             self._pace.saw_failure()
             raise
@@ -70,6 +70,7 @@ class RemoteDrive:
 
     async def status(self, *, deadline: Deadline) -> DriveStatus:
         found: DriveStatus = await self._ask_timed("status", deadline=deadline)
+        self._drive_id = found.drive_id
         return found
 
     async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
@@ -94,10 +95,10 @@ class RemoteDrive:
         await self._ask("roll_back", ref, deadline=deadline)
 
     async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
-        return await create_remote_shard(self._node.client, self._drive_id, ref, size_hint, deadline)
+        return await create_remote_shard(self._node.client, self._target, ref, size_hint, deadline)
 
     async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
-        return await open_remote_shard(self._node.client, self._drive_id, ref, first_block, block_count, deadline)
+        return await open_remote_shard(self._node.client, self._target, ref, first_block, block_count, deadline)
 
     async def shard_facts(self, ref: ShardRef, *, verify: bool, deadline: Deadline) -> ShardFacts:
         found: ShardFacts = await self._ask("shard_facts", ref, verify, deadline=deadline)

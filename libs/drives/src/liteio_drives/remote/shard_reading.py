@@ -21,14 +21,14 @@ _TRIES: Final = 2  # reading changes nothing, so a connection that broke before 
 
 
 async def open_remote_shard(
-    client: NodeClient, drive_id: DriveId, ref: ShardRef, first_block: int, block_count: int, deadline: Deadline
+    client: NodeClient, target: DriveId, ref: ShardRef, first_block: int, block_count: int, deadline: Deadline
 ) -> "RemoteShardReader":
     """Raises ShardMissing, ShardCorrupt, DriveUnavailable."""
     for left in reversed(range(_TRIES)):
         if deadline.has_passed:
             break
         seconds_left = min(deadline.seconds_left(), CALL_SECONDS_MAX)
-        body = msgspec.msgpack.encode(ReadShard(drive_id, ref, first_block, block_count, seconds_left))
+        body = msgspec.msgpack.encode(ReadShard(target, ref, first_block, block_count, seconds_left))
         try:
             async with asyncio.timeout(seconds_left):
                 return await _open(client, body, ref)

@@ -33,14 +33,14 @@ _TRIES: Final = 2  # only after a refusal that came before anything was done
 
 
 async def create_remote_shard(
-    client: NodeClient, drive_id: DriveId, ref: ShardRef, size_hint: int, deadline: Deadline
+    client: NodeClient, target: DriveId, ref: ShardRef, size_hint: int, deadline: Deadline
 ) -> "RemoteShardWriter":
     """Raises DriveFull, DriveUnavailable."""
     for left in reversed(range(_TRIES)):
         if deadline.has_passed:
             break
         seconds_left = min(deadline.seconds_left(), CALL_SECONDS_MAX)
-        head = msgspec.msgpack.encode(WriteShard(drive_id, ref, size_hint, seconds_left))
+        head = msgspec.msgpack.encode(WriteShard(target, ref, size_hint, seconds_left))
         outgoing = _Outgoing(encode_frame(FrameKind.OPEN, head))
         try:
             async with asyncio.timeout(seconds_left):

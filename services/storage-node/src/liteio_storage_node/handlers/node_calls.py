@@ -1,15 +1,58 @@
-"""The calls that the node answers itself: which drives it has, and its lock table."""
+"""The calls that the node answers itself: which drives it has, their formats, the topology, and its lock table."""
 
-from typing import Any
+from typing import Any, Protocol
 
+from liteio_base.ids import DeploymentId
+from liteio_contracts.storage_errors import DriveUnavailable
+from liteio_drives.format_rules import DriveReport
 from liteio_drives.remote.lock_table import LockTable
-from liteio_drives.remote.messages import DriveInfo
+from liteio_drives.remote.messages import DriveInfo, MountPoints
 from liteio_storage_node.drive_set import DriveSet
 from liteio_storage_node.handlers.calls import NodeCall
 
 
-def node_calls(drives: DriveSet, locks: LockTable) -> dict[str, NodeCall]:
+class Formats(Protocol):
+    """The node's part in formats and topology: NodeDrives, or nothing where drives are given as they are."""
+
+    def topology(self) -> bytes | None: ...
+
+    async def report(self) -> dict[int, DriveReport]: ...
+
+    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None: ...
+
+    async def take_on(self, deployment_id: DeploymentId) -> None: ...
+
+
+class NoFormats:
+    """Of a node whose drives were formatted by others."""
+
+    def topology(self) -> bytes | None:
+        return None
+
+    async def report(self) -> dict[int, DriveReport]:
+        return {}
+
+    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
+        raise DriveUnavailable("this node formats no drives")
+
+    async def take_on(self, deployment_id: DeploymentId) -> None:
+        raise DriveUnavailable("this node formats no drives")
+
+
+def node_calls(drives: DriveSet, locks: LockTable, formats: Formats) -> dict[str, NodeCall]:
     """By method name; each takes the decoded arguments."""
+
+    async def topology(_: Any) -> bytes | None:
+        return formats.topology()
+
+    async def report(_: Any) -> dict[int, DriveReport]:
+        return await formats.report()
+
+    async def prepare(arguments: tuple[DeploymentId, MountPoints]) -> None:
+        await formats.prepare(*arguments)
+
+    async def take_on(arguments: tuple[DeploymentId]) -> None:
+        await formats.take_on(*arguments)
 
     async def list_drives(_: Any) -> tuple[DriveInfo, ...]:
         return drives.infos()
@@ -27,4 +70,13 @@ def node_calls(drives: DriveSet, locks: LockTable) -> dict[str, NodeCall]:
         for owner in owners:
             locks.release(owner)
 
-    return {"drives": list_drives, "lock.acquire": acquire, "lock.renew": renew, "lock.release": release}
+    return {
+        "drives": list_drives,
+        "topology": topology,
+        "format.report": report,
+        "format.prepare": prepare,
+        "format.take_on": take_on,
+        "lock.acquire": acquire,
+        "lock.renew": renew,
+        "lock.release": release,
+    }

@@ -42,7 +42,7 @@ class ShardReadHandler:
                 await reader.close()
 
     async def _open(self, wanted: ReadShard) -> ShardReader:
-        drive = self._drives.get(wanted.drive_id)
+        drive = self._drives.get(wanted.target)
         deadline = Deadline.after(wanted.seconds_left, self._clock)
         return await drive.open_shard(wanted.ref, wanted.first_block, wanted.block_count, deadline=deadline)
 

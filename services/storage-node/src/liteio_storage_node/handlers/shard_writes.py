@@ -52,7 +52,7 @@ class ShardWriteHandler:
         await send_part(upload.send, last, is_last=True)
 
     async def _create(self, wanted: WriteShard) -> ShardWriter:
-        drive = self._drives.get(wanted.drive_id)
+        drive = self._drives.get(wanted.target)
         deadline = Deadline.after(wanted.seconds_left, self._clock)
         return await drive.create_shard(wanted.ref, size_hint=wanted.size_hint, deadline=deadline)
 

@@ -1,0 +1,281 @@
+"""`NodeDrives`: this node's drives through their lives: first format, opening, loss, replacement.
+
+What is to be done is decided by liteio_drives.format_rules from what all drives of the pool say of themselves; each
+node does it for its own drives. The first format alone is led by one node, that of the pool's first drive: it waits
+until every drive of every node is known to be empty, has all prepared, and only then has any taken on.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from liteio_base.clock import Clock, Randomness
+from liteio_base.deadline import Deadline
+from liteio_base.ids import DeploymentId, DriveId, new_deployment_id
+from liteio_cluster.nodes import Nodes
+from liteio_cluster.plan import PoolPlan, target_of, topology_of
+from liteio_contracts.storage_errors import DriveUnavailable, StorageError
+from liteio_drives.drive_format import has_format, read_format, take_on
+from liteio_drives.files import RealFiles
+from liteio_drives.format_rules import (
+    DriveCondition,
+    DriveReport,
+    FormatRefused,
+    Verdict,
+    judge,
+    mount_points_of,
+)
+from liteio_drives.format_set import identity, prepare_drive, replace_drive, report_on
+from liteio_drives.limits import DriveSettings
+from liteio_drives.local_drive import LocalDrive
+from liteio_drives.remote.messages import NODE, MountPoints
+from liteio_formats.checked_json import FormatError
+from liteio_formats.topology import encode_topology
+from liteio_storage_node.drive_set import DriveSet
+
+log: Final = logging.getLogger("liteio.storage_node")
+
+LOOK_SECONDS: Final = 2.0  # between looks at the drives: whether served ones are in place, missing ones have come
+LOOK_SECONDS_NEW: Final = 0.3  # while there is no store yet
+_FORMAT_SECONDS: Final = 60.0  # for a node to prepare its drives: 256 folders and an index on each
+_REPORT_SECONDS: Final = 5.0
+
+
+class NodeDrives:
+    """`drives` is kept up to date with what can be served. Close it when done."""
+
+    def __init__(
+        self,
+        plan: PoolPlan,
+        origin: str,
+        nodes: Nodes,
+        clock: Clock,
+        randomness: Randomness,
+        settings: DriveSettings | None = None,
+    ) -> None:
+        self.drives = DriveSet()
+        self._plan, self._origin, self._nodes = plan, origin, nodes
+        self._own = plan.drives_of(origin)
+        self._clock, self._randomness, self._settings = clock, randomness, settings
+        self._files = RealFiles()
+        self._served: dict[int, LocalDrive] = {}
+        self._deployment_id: DeploymentId | None = None
+        self._reasons: dict[int, str] = {}
+        self._turn = asyncio.Lock()  # one step at a time looks at drives and changes them
+
+    async def close(self) -> None:
+        async with self._turn:
+            await asyncio.gather(*(drive.close() for drive in self._served.values()))
+            self._served.clear()
+
+    async def run(self) -> None:
+        """Look after the drives until cancelled. Trouble is logged, and met again in the next look."""
+        while True:
+            try:
+                await self.look()
+            except (FormatRefused, OSError) as trouble:
+                log.error("the drives can not be looked after: %s", trouble)
+            is_new = self._deployment_id is None
+            await self._clock.sleep(LOOK_SECONDS_NEW if is_new else LOOK_SECONDS)
+
+    async def look(self, *, is_alone: bool = False) -> None:
+        """One look at all own drives. `is_alone`: only what this node can tell without the others, which is all there
+        is to do when its drives are formatted. Raises FormatRefused when they belong to another layout."""
+        async with self._turn:
+            await self._drop_displaced()
+            if len(self._served) < len(self._own):
+                await self._take_in_missing(is_alone)
+
+    # --- what other nodes and gateways ask
+
+    def topology(self) -> bytes | None:
+        """The record of the store's pools; None before the first format."""
+        if self._deployment_id is None:
+            return None
+        return encode_topology(topology_of(self._plan, self._deployment_id))
+
+    async def report(self) -> dict[int, DriveReport]:
+        """Of every own drive, by its number in the pool."""
+        return await asyncio.to_thread(self._report_now)
+
+    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
+        """The first half of the first format, as the leading node asks for it. Raises DriveUnavailable."""
+        async with self._turn:
+            await self._prepare_own(deployment_id, mount_points)
+
+    async def take_on(self, deployment_id: DeploymentId) -> None:
+        """The second half, once every node has done the first. Raises DriveUnavailable."""
+        async with self._turn:
+            await self._take_on_own(deployment_id)
+            await self._take_in_missing(is_alone=True)
+
+    # --- one look
+
+    async def _drop_displaced(self) -> None:
+        """Stop serving drives that are not in their place any more: unmounted, emptied, taken away."""
+        for number, drive in list(self._served.items()):
+            if not await asyncio.to_thread(self._is_in_place, self._own[number], drive.drive_id):
+                del self._served[number]
+                self._leave_out(number, "it is not in its place any more")
+                await drive.close()
+
+    async def _take_in_missing(self, is_alone: bool) -> None:
+        reports: list[DriveReport | None] = self._in_order(await self.report())
+        verdict = judge(reports, self._plan.layout)
+        if not is_alone and any(_is_empty(report) for report in reports):
+            reports = await self._everybodys_reports(reports)
+            verdict = judge(reports, self._plan.layout)
+            if verdict.is_first and self._origin == self._plan.first_origin:
+                verdict = await self._format_all(reports)
+            elif verdict.deployment_id is not None:
+                verdict = await self._format_own(verdict, verdict.deployment_id)
+        self._deployment_id = self._deployment_id or verdict.deployment_id
+        for number in self._own:
+            if number not in self._served:
+                await self._serve(number, verdict)
+
+    async def _format_own(self, verdict: Verdict, deployment_id: DeploymentId) -> Verdict:
+        """Finish or begin what the verdict asks for on this node. What is to be thought of it then."""
+        reasons = dict(verdict.reasons)
+        for number, path in self._own.items():
+            if number in verdict.resume:
+                await self._on_disk(path, take_on, path, self._files)
+            elif number in verdict.replace:
+                drive = identity(number, self._plan.layout, deployment_id, verdict.mount_points, self._randomness)
+                reason = await asyncio.to_thread(replace_drive, path, drive, self._files, self._randomness)
+                reasons |= {number: reason} if reason else {}
+        return replace(verdict, reasons=reasons)
+
+    async def _format_all(self, reports: Sequence[DriveReport | None]) -> Verdict:
+        """The first format, led from here. Cut short anywhere, the next look begins it anew or, when some drive was
+        taken on already, each node finishes its own."""
+        deployment_id = new_deployment_id(self._randomness)
+        mount_points = mount_points_of(reports, self._plan.layout)
+        others = [origin for origin in self._plan.origins if origin != self._origin]
+        log.info("every drive of the pool is empty: formatting them for the new deployment %s", deployment_id)
+        try:
+            await self._prepare_own(deployment_id, mount_points)
+            await self._ask_all(others, "format.prepare", deployment_id, mount_points)
+            await self._take_on_own(deployment_id)
+            await self._ask_all(others, "format.take_on", deployment_id)
+        except StorageError as trouble:
+            log.warning("the first format is not finished: %s; will try again", trouble)
+        return judge(self._in_order(await self.report()), self._plan.layout)
+
+    async def _serve(self, number: int, verdict: Verdict) -> None:
+        """Open a drive that belongs here, or note why it can not be served."""
+        path, slot = self._own[number], self._plan.layout.place_of(number)[1]
+        if reason := verdict.reasons.get(number, ""):
+            self._leave_out(number, reason)
+            return
+        found = (await self.report())[number]
+        if found.condition is not DriveCondition.FORMATTED or verdict.deployment_id is None:
+            self._leave_out(
+                number, found.reason or "it is empty; waiting for the other nodes to say what is to be done"
+            )
+            return
+        try:
+            drive = await LocalDrive.open(
+                path, slot, clock=self._clock, randomness=self._randomness, settings=self._settings
+            )
+        except (StorageError, FormatError, OSError) as trouble:
+            self._leave_out(number, str(trouble))
+            return
+        target = self._target(number, verdict.deployment_id)
+        self.drives.forget(target)
+        self.drives.add(drive, path, target)
+        self._served[number] = drive
+        self._reasons.pop(number, None)
+        log.info("drive %s is served as %s", path, drive.drive_id)
+
+    # --- how
+
+    def _report_now(self) -> dict[int, DriveReport]:
+        if not any(has_format(path) for path in self._own.values()):
+            for path in self._own.values():
+                with suppress(OSError):  # The report says that it is not there.
+                    os.makedirs(path, exist_ok=True)
+        return {number: report_on(path, self._files) for number, path in self._own.items()}
+
+    def _in_order(self, own: Mapping[int, DriveReport]) -> list[DriveReport | None]:
+        return [own.get(number) for number in range(self._plan.layout.drive_count)]
+
+    async def _everybodys_reports(self, own: Sequence[DriveReport | None]) -> list[DriveReport | None]:
+        """What all drives of the pool say of themselves, as far as their nodes answer."""
+        others = [origin for origin in self._plan.origins if origin != self._origin]
+        answers = await asyncio.gather(*map(self._report_of, others))
+        merged = list(own)
+        for origin, answer in zip(others, answers, strict=True):
+            for number in self._plan.drives_of(origin):
+                merged[number] = answer.get(number)
+        return merged
+
+    async def _report_of(self, origin: str) -> Mapping[int, DriveReport]:
+        deadline = Deadline.after(_REPORT_SECONDS, self._clock)
+        try:
+            found: Mapping[int, DriveReport] = await self._nodes.get(origin).call(
+                NODE, "format.report", deadline=deadline
+            )
+        except StorageError:
+            return {}
+        return found
+
+    async def _ask_all(self, origins: Sequence[str], method: str, *arguments: Any) -> None:
+        """Raises StorageError when one does not do it."""
+        deadline = Deadline.after(_FORMAT_SECONDS, self._clock)
+        asked = (self._nodes.get(origin).call(NODE, method, *arguments, deadline=deadline) for origin in origins)
+        await asyncio.gather(*asked)
+
+    async def _prepare_own(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
+        reports = await self.report()
+        for number, path in self._own.items():
+            if not _is_empty(reports[number]):
+                raise DriveUnavailable("a drive is not empty", path=path, reason=reports[number].reason)
+        for number, path in self._own.items():
+            drive = identity(number, self._plan.layout, deployment_id, mount_points, self._randomness)
+            await self._on_disk(path, prepare_drive, path, drive, self._files, self._randomness)
+
+    async def _take_on_own(self, deployment_id: DeploymentId) -> None:
+        for number, report in (await self.report()).items():
+            if report.condition is DriveCondition.FORMATTED:
+                continue  # It was taken on before.
+            if report.identity is None or report.identity.deployment_id != deployment_id:
+                raise DriveUnavailable("a drive was not prepared for this deployment", path=self._own[number])
+            await self._on_disk(self._own[number], take_on, self._own[number], self._files)
+
+    async def _on_disk(self, path: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Off the loop. Raises DriveUnavailable."""
+        try:
+            await asyncio.to_thread(work, *arguments)
+        except (OSError, FormatRefused) as trouble:
+            raise DriveUnavailable(str(trouble), path=path) from trouble
+
+    def _is_in_place(self, path: str, drive_id: DriveId) -> bool:
+        """Trouble with reading is not for here: the drive notices it, too."""
+        try:
+            found = read_format(path, self._files)
+        except FormatError:
+            return False
+        except OSError:
+            return True
+        return found is not None and found.drive_id == drive_id
+
+    def _target(self, number: int, deployment_id: DeploymentId) -> DriveId:
+        return target_of(deployment_id, self._plan.layout, number)
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        """Say it once, and to whoever asks for the drive."""
+        if self._reasons.get(number) != reason:
+            log.warning("drive %s is not served: %s", self._own[number], reason)
+            self._reasons[number] = reason
+        if self._deployment_id is not None:
+            slot = self._plan.layout.place_of(number)[1]
+            self.drives.leave_out(self._target(number, self._deployment_id), slot, self._own[number], reason)
+
+
+def _is_empty(report: DriveReport | None) -> bool:
+    return report is not None and report.condition in (DriveCondition.BLANK, DriveCondition.PENDING)
