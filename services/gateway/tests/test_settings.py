@@ -51,3 +51,18 @@ def test_the_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> N
     settings = GatewaySettings(access_key="root", secret_key_file=path)
     assert settings.read_secret_key() == "from-a-file"
     assert "a-long-secret" not in repr(load_settings({CONFIG_VARIABLE: json.dumps(KEYS)}))
+
+
+def test_names_and_urls_may_come_from_files_as_well(tmp_path: Path) -> None:
+    (tmp_path / "name").write_text("root-of-file\n")
+    (tmp_path / "bus").write_text("nats://liteio:word@nats:4222\n")
+    files = {"ACCESS_KEY": "name", "NATS_URL": "bus"}
+    variables = {f"LITEIO_GATEWAY_{name}_FILE": str(tmp_path / file) for name, file in files.items()}
+    secret = {CONFIG_VARIABLE: json.dumps({"secret_key": "a-long-secret"})}
+    loaded = load_settings(variables | secret)
+    assert (loaded.access_key, loaded.nats_url) == ("root-of-file", "nats://liteio:word@nats:4222")
+    assert load_settings(variables | {CONFIG_VARIABLE: json.dumps(KEYS)}).access_key == "root"
+    with pytest.raises(ValueError, match="one of them"):
+        load_settings(variables | secret | {"LITEIO_GATEWAY_NATS_URL": "nats://elsewhere:4222"})
+    with pytest.raises(ValueError, match="ACCESS_KEY_FILE"):
+        load_settings(secret | {"LITEIO_GATEWAY_ACCESS_KEY_FILE": str(tmp_path / "nowhere")})

@@ -3,7 +3,8 @@ wrong with them."""
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +19,23 @@ def read_config(environment: Mapping[str, str], variable: str) -> dict[str, Any]
     if not isinstance(config, dict):
         raise ValueError(f"{variable} must hold one JSON object")
     return config
+
+
+def read_files(environment: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:
+    """The fields of `names` whose `<prefix><NAME>_FILE` names a file that holds the value, as orchestrators mount
+    secrets; white space around it does not count. Raises ValueError."""
+    found = {}
+    for name in names:
+        plain = f"{prefix}{name.upper()}"
+        if not (path := environment.get(f"{plain}_FILE")):
+            continue
+        if environment.get(plain):
+            raise ValueError(f"give {plain} or {plain}_FILE, one of them")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ValueError(f"{plain}_FILE: {problem}") from None
+    return found
 
 
 def report_settings_problem(service: str, problem: ValueError) -> None:

@@ -13,9 +13,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from liteio_cluster.settings import StoreSettings
-from liteio_runtime.service_settings import read_config
+from liteio_runtime.service_settings import read_config, read_files
 
-CONFIG_VARIABLE: Final = "LITEIO_GATEWAY_CONFIG"
+ENV_PREFIX: Final = "LITEIO_GATEWAY_"
+CONFIG_VARIABLE: Final = f"{ENV_PREFIX}CONFIG"
 
 
 class LogFormat(StrEnum):
@@ -29,7 +30,7 @@ class GatewaySettings(StoreSettings):
     """Everything that a gateway worker is told from outside."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LITEIO_GATEWAY_",
+        env_prefix=ENV_PREFIX,
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
@@ -51,7 +52,7 @@ class GatewaySettings(StoreSettings):
     region: str = "us-east-1"
     """The region that signatures must name and that buckets report."""
     access_key: str
-    """The root user's access key."""
+    """The root user's access key; LITEIO_GATEWAY_ACCESS_KEY_FILE names a file that holds it."""
     secret_key: SecretStr | None = Field(default=None, repr=False)
     """The root user's secret key; or give `secret_key_file`."""
     secret_key_file: Path | None = None
@@ -63,7 +64,8 @@ class GatewaySettings(StoreSettings):
     log_format: LogFormat = LogFormat.JSON
     """How log lines are written to standard error."""
     nats_url: str = ""
-    """The bus; empty runs without one: nothing on the data path needs it."""
+    """The bus; empty runs without one: nothing on the data path needs it. With a password better from the file that
+    LITEIO_GATEWAY_NATS_URL_FILE names."""
     worker_index: int = Field(default=0, ge=0)
     """Which of the machine's gateway workers this is, from 0."""
     core: int | None = Field(default=None, ge=0)
@@ -113,4 +115,5 @@ class GatewaySettings(StoreSettings):
 def load_settings(environment: Mapping[str, str]) -> GatewaySettings:
     """Settings from LITEIO_GATEWAY_CONFIG and single variables. Raises ValueError (pydantic's own included) with all
     that is wrong."""
-    return GatewaySettings(**read_config(environment, CONFIG_VARIABLE))
+    files = read_files(environment, ENV_PREFIX, ("access_key", "nats_url"))
+    return GatewaySettings(**(files | read_config(environment, CONFIG_VARIABLE)))

@@ -10,20 +10,20 @@ from typing import Final
 from pydantic_settings import SettingsConfigDict
 
 from liteio_cluster.settings import StoreSettings
-from liteio_runtime.service_settings import read_config
+from liteio_runtime.service_settings import read_config, read_files
 
-CONFIG_VARIABLE: Final = "LITEIO_HEALER_CONFIG"
+ENV_PREFIX: Final = "LITEIO_HEALER_"
+CONFIG_VARIABLE: Final = f"{ENV_PREFIX}CONFIG"
 
 
 class HealerSettings(StoreSettings):
     """Everything that a healer is told from outside."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LITEIO_HEALER_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     nats_url: str = ""
-    """The bus; empty runs without one: then nobody reports, and the scan finds what needs a repair."""
+    """The bus; empty runs without one: then nobody reports, and the scan finds what needs a repair. With a password
+    better from the file that LITEIO_HEALER_NATS_URL_FILE names."""
     region: str = "us-east-1"
     """The region that events name."""
 
@@ -31,4 +31,5 @@ class HealerSettings(StoreSettings):
 def load_settings(environment: Mapping[str, str]) -> HealerSettings:
     """Settings from LITEIO_HEALER_CONFIG and single variables. Raises ValueError (pydantic's own included) with all
     that is wrong."""
-    return HealerSettings(**read_config(environment, CONFIG_VARIABLE))
+    files = read_files(environment, ENV_PREFIX, ("nats_url",))
+    return HealerSettings(**(files | read_config(environment, CONFIG_VARIABLE)))
