@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from tests.faults.registry import FaultFound
+from tests.faults.registry import FaultFound, require
+from tests.support import drive_damage
 from tests.support.disk import Disk
 from tests.support.drive_check import DriveReport, report_on
 
@@ -32,9 +33,10 @@ from liteio_contracts.object_layer import (
 )
 from liteio_contracts.storage import KeyName, StorageAPI
 from liteio_drives.format_rules import Layout
-from liteio_drives.format_set import settle_formats
+from liteio_drives.format_set import open_drives
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
+from liteio_drives.offline_drive import OfflineDrive
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
 from liteio_formats.record import Space
@@ -95,16 +97,28 @@ class Machine:
     def randomness(self) -> SeededRandomness:
         return SeededRandomness(f"{self._seed}/{self._starts}")
 
-    async def start(self) -> None:
-        """Format the drives if need be, open them, and build a store over them. Raises FormatRefused, StorageError."""
+    async def start(self, *, is_lenient: bool = False) -> None:
+        """Format the drives if need be, open them, and build a store over them. `is_lenient`: do without those that can
+        not be used, as a server does. Raises FormatRefused, FaultFound.
+        """
         self._starts += 1
-        layout = Layout(1, self.code.width, self.code.m)
-        names = [str(path) for path in self.paths]
-        self.deployment_id, reasons = await asyncio.to_thread(
-            settle_formats, names, layout, randomness=self.randomness, files=self.disk.files
+        opened = await open_drives(
+            [str(path) for path in self.paths],
+            Layout(1, self.code.width, self.code.m),
+            clock=self.clock,
+            randomness=self.randomness,
+            settings=replace(self._settings, vfs=self.disk.vfs),
+            files=self.disk.files,
         )
-        assert not reasons, f"drives that can not be used: {reasons}"
-        self.use([await self.open_drive(slot) for slot in range(self.code.width)])
+        self.deployment_id = opened.deployment_id
+        self.use(opened.as_storage)
+        lost = [drive.reason for drive in opened.drives if isinstance(drive, OfflineDrive)]
+        require(is_lenient or not lost, f"drives that can not be used: {lost}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all drives could be opened."""
+        return all(isinstance(drive, LocalDrive) for drive in self.drives)
 
     async def open_drive(self, slot: int) -> LocalDrive:
         return await LocalDrive.open(
@@ -215,10 +229,11 @@ class Machine:
         await self.rest()
 
     async def report(self) -> DriveReport:
-        return await report_on(self.drives, self.paths, collects=True)
+        return await report_on(self.drives, self.paths, collects=False)
 
     async def require_clean(self, what: str) -> DriveReport:
-        """Every drive counts and holds every version whole, nothing is unsettled, no file is without a name."""
+        """After `settle`: every drive counts and holds every version whole, nothing is unsettled, every file has a
+        name."""
         report = await self.report()
         if not report.is_clean:
             raise FaultFound(f"{what}: {report}")
@@ -233,15 +248,19 @@ class Machine:
     async def bucket(self, name: str = BUCKET) -> BucketInfo:
         return await self.store.bucket(name, deadline=self.soon)
 
+    def empty(self, slot: int) -> None:
+        """A new disk in the place of the old one."""
+        drive_damage.empty(self.paths[slot])
+
     def shard_files(self, slot: int) -> list[Path]:
         return sorted(path for path in (self.paths[slot] / "data").rglob("*") if path.is_file())
 
 
 @asynccontextmanager
-async def machine_in(folder: Path, *, is_started: bool = True, **options: object) -> AsyncIterator[Machine]:
+async def machine_in(folder: Path, *, is_started: bool = True, **options: Any) -> AsyncIterator[Machine]:
     """A machine with a bucket, stopped at the end and its drives removed."""
     place = Path(tempfile.mkdtemp(prefix="machine-", dir=folder))
-    machine = Machine(place, **options)  # type: ignore[arg-type]  # of Machine
+    machine = Machine(place, **options)
     try:
         if is_started:
             await machine.start()

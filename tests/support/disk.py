@@ -19,6 +19,7 @@ import apsw
 from liteio_drives.files import Buffer, FileStat, RealFiles, Space
 
 _numbers: Final = count()
+_SYSTEM: Final = "unix"  # SQLite's own way to the operating system
 # Calls that change what is on a disk, or how certain it is; the others only look.
 CHANGES: Final = frozenset(
     {"create", "pwrite", "sync_data", "sync", "sync_folder", "set_modified", "allocate", "make_folder", "rename"}
@@ -187,7 +188,8 @@ class DiskVFS(apsw.VFS):
 
     def __init__(self, disk: Disk, name: str) -> None:
         self.disk, self.name = disk, name
-        super().__init__(name, "")
+        # The default, too: a drive is formatted before anything knows its settings.
+        super().__init__(name, _SYSTEM, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> "DiskVFSFile":
         return DiskVFSFile(self.disk, name, flags)
@@ -205,7 +207,7 @@ class DiskVFSFile(apsw.VFSFile):
         self._syncs_folder = bool(flags[0] & apsw.SQLITE_OPEN_WAL and flags[0] & apsw.SQLITE_OPEN_CREATE)
         is_new = flags[0] & apsw.SQLITE_OPEN_CREATE and not os.path.exists(self._path)
         with _as_sqlite(), disk.calling("index.create" if is_new else "index.open", self._path):
-            super().__init__("", name, flags)
+            super().__init__(_SYSTEM, name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:
         with _as_sqlite(), self._disk.calling("index.read", self._path, offset=offset, size=amount):
