@@ -1,4 +1,4 @@
-"""The two JetStream streams: what is kept, for how long, and what happens when one is full."""
+"""The JetStream streams: what is kept, for how long, and what happens when one is full."""
 
 from typing import Final
 
@@ -7,13 +7,16 @@ from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType
 from nats.js.errors import APIError
 
 from liteio_base.limits import GIB, MIB
-from liteio_bus.subjects import ALL_EVENTS, ALL_HEAL_TASKS
+from liteio_bus.subjects import ALL_DEAD_HEAL_TASKS, ALL_EVENTS, ALL_HEAL_TASKS
 
 EVENTS_STREAM: Final = "LITEIO_EVENTS"
 HEAL_STREAM: Final = "LITEIO_MRF"
+DEAD_STREAM: Final = "LITEIO_MRF_DEAD"
 EVENTS_AGE_SECONDS: Final = 3 * 86_400.0
 EVENTS_BYTES_MAX: Final = 4 * GIB
 HEAL_BYTES_MAX: Final = 256 * MIB  # about half a million tasks; what does not fit is found by the scanner
+DEAD_BYTES_MAX: Final = 64 * MIB
+DEAD_AGE_SECONDS: Final = 30 * 86_400.0
 # Copies of one event lie on several drives, which may come back minutes apart; later copies are told by their event id.
 DUPLICATE_SECONDS: Final = 600.0
 
@@ -21,9 +24,10 @@ ALREADY_QUEUED: Final = 10077  # err_code of a message refused because its subje
 _NAME_IN_USE: Final = 10058  # err_code of a stream that exists with another configuration
 
 
-def stream_configs(replicas: int) -> tuple[StreamConfig, StreamConfig]:
+def stream_configs(replicas: int) -> tuple[StreamConfig, ...]:
     """Events: kept by age for any number of readers, synced before they are acknowledged (the server's sync_interval).
-    Heal tasks: a work queue that holds one task an object, a hint and therefore not synced."""
+    Heal tasks: a work queue that holds one task an object, a hint and therefore not synced. Those given up: kept by
+    age, the newest an object."""
     events = StreamConfig(
         name=EVENTS_STREAM,
         description="S3 event records of buckets whose events are on",
@@ -50,7 +54,19 @@ def stream_configs(replicas: int) -> tuple[StreamConfig, StreamConfig]:
         persist_mode=PersistMode.ASYNC if replicas == 1 else None,
         num_replicas=replicas,
     )
-    return events, heal
+    dead = StreamConfig(
+        name=DEAD_STREAM,
+        description="heal tasks that were given up, the newest an object",
+        subjects=[ALL_DEAD_HEAL_TASKS],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_msgs_per_subject=1,
+        max_age=DEAD_AGE_SECONDS,
+        max_bytes=DEAD_BYTES_MAX,
+        num_replicas=replicas,
+    )
+    return events, heal, dead
 
 
 async def ensure_streams(jetstream: JetStreamContext, *, replicas: int = 1) -> None:

@@ -12,6 +12,7 @@ from liteio_contracts.messages import BucketChanged, DriveStateChanged, HealTask
 PREFIX: Final = "liteio.v1"
 ALL_EVENTS: Final = f"{PREFIX}.events.>"
 ALL_HEAL_TASKS: Final = f"{PREFIX}.mrf.>"
+ALL_DEAD_HEAL_TASKS: Final = f"{PREFIX}.mrf-dead.>"
 ALL_BUCKET_CHANGES: Final = f"{PREFIX}.bucket.*.changed"
 ALL_DRIVE_STATES: Final = f"{PREFIX}.drive.*.state"
 
@@ -41,6 +42,11 @@ def events_of(bucket: str) -> str:
 def heal_task_subject(task: HealTask) -> str:
     """liteio.v1.mrf.<set>.<object>: the same subject for every task about an object, so that one waits at a time."""
     return f"{PREFIX}.mrf.{task.set_index}.{task.object_token}"
+
+
+def dead_heal_task_subject(task: HealTask) -> str:
+    """liteio.v1.mrf-dead.<set>.<object>: what is given up for an object takes the place of an older one."""
+    return f"{PREFIX}.mrf-dead.{task.set_index}.{task.object_token}"
 
 
 def heal_tasks_of(set_index: int) -> str:

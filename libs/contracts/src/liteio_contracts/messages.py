@@ -172,6 +172,17 @@ class HealTask(BusMessage):
         return _key_hash(self.name)
 
 
+class DeadHealTask(BusMessage):
+    """liteio.v1.mrf-dead.<set>.<object>: a task that was given up. Kept until it is queued again, or for a month."""
+
+    task: HealTask
+    attempts: int
+    problems: tuple[str, ...] = ()
+    """What the last attempt said."""
+    given_up_ns: int
+    """Wall clock, nanoseconds since 1970."""
+
+
 class BucketChanged(BusMessage):
     """liteio.v1.bucket.<name>.changed: reload the bucket's configuration. `number` 0: the bucket was deleted."""
 

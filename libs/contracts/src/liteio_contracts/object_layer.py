@@ -399,13 +399,16 @@ class Listing(Protocol):
 @dataclass(frozen=True, slots=True)
 class HealResult:
     """`shards_total`/`shards_good` counted raw after the repair; `is_whole` only when N of N verify
-    and all is settled."""
+    and all is settled. `waits_for_drives`: not whole, while drives are away or take nothing: more can only be done when
+    they are back. `rewritten_bytes`: of the shards that were made again."""
 
     is_whole: bool
     shards_total: int
     shards_good: int
     rewritten: int
     problems: tuple[str, ...] = ()
+    waits_for_drives: bool = False
+    rewritten_bytes: int = 0
 
 
 class ObjectLayer(ObjectReads, ObjectWrites, Buckets, Multipart, Listing, Protocol):

@@ -7,7 +7,7 @@ executes the transactions below, each all or nothing and durable when it answers
 
 from collections.abc import Awaitable, Sequence
 from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -238,6 +238,10 @@ class DriveState(StrEnum):
     SLOW = "slow"
     CORRUPT = "corrupt"
     OFFLINE = "offline"
+
+
+TAKES_WRITES: Final = frozenset({DriveState.ONLINE, DriveState.SLOW})
+"""The states in which a drive takes new data."""
 
 
 class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Final
 from liteio_base.deadline import Deadline
 from liteio_base.ids import SYSTEM_BUCKET, BucketId, VersionId
 from liteio_contracts.object_layer import HealResult
-from liteio_contracts.storage import CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
+from liteio_contracts.storage import TAKES_WRITES, CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
 from liteio_erasure.bitrot import verify_block
 from liteio_formats.bodies import UploadState, decode_upload_body
@@ -51,12 +51,14 @@ class Healer:
                 problems.append(f"version {version_id or 'null'} is {outcome.name.lower()}")
             counted = await self._heal_register(drive_set, name, version_id, verify, problems)
             total, good, rewritten = total + counted[0], good + counted[1], rewritten + counted[2]
+        is_whole = not problems and good == total
         return HealResult(
-            is_whole=not problems and good == total,
+            is_whole=is_whole,
             shards_total=total,
             shards_good=good,
             rewritten=rewritten,
             problems=tuple(problems),
+            waits_for_drives=not is_whole and not await self._all_take_writes(drive_set),
         )
 
     async def rebuild_drive(self, drive_set: DriveSet, slot: int) -> bool:
@@ -91,6 +93,12 @@ class Healer:
         return unhealed
 
     # --- how
+
+    async def _all_take_writes(self, drive_set: DriveSet) -> bool:
+        statuses = await self._statuses(drive_set)
+        return len(statuses) == drive_set.code.width and all(
+            status.state in TAKES_WRITES for status in statuses.values()
+        )
 
     async def _statuses(self, drive_set: DriveSet) -> dict[int, DriveStatus]:
         deadline = self._deadline()

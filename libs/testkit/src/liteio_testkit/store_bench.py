@@ -13,7 +13,7 @@ from liteio_erasure.code import CodeParams
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
-from liteio_testkit.memory_drive import MemoryDrive
+from liteio_testkit.memory_drive import GARBAGE_GRACE_SECONDS, MemoryDrive
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 
@@ -47,10 +47,20 @@ class StoreBench:
     clock: SystemClock
 
     @classmethod
-    def of(cls, width: int = 4, parity: int | None = None, seed: str = "bench") -> "StoreBench":
+    def of(
+        cls,
+        width: int = 4,
+        parity: int | None = None,
+        seed: str = "bench",
+        *,
+        garbage_grace_seconds: float = GARBAGE_GRACE_SECONDS,
+    ) -> "StoreBench":
         clock = SystemClock()
         randomness = SeededRandomness(seed)
-        drives = [MemoryDrive(slot, clock, randomness.fork(f"drive {slot}")) for slot in range(width)]
+        drives = [
+            MemoryDrive(slot, clock, randomness.fork(f"drive {slot}"), garbage_grace_seconds=garbage_grace_seconds)
+            for slot in range(width)
+        ]
         drive_set = DriveSet(tuple(drives), CodeParams.for_set(width, parity), 0)
         store = Store(StoreMap(DEPLOYMENT, [drive_set]), clock, randomness, MemoryLocks())
         return cls(store, drives, clock)

@@ -52,7 +52,8 @@ async def run(settings: HealerSettings) -> None:
 
 
 async def _look_after(opened: OpenStore, settings: HealerSettings) -> None:
+    upkeep = Upkeep(opened.store)
     async with asyncio.TaskGroup() as group:
-        group.create_task(Upkeep(opened.store).run())
+        group.create_task(upkeep.run())
         if settings.nats_url:
-            group.create_task(serve_bus(opened, settings))
+            group.create_task(serve_bus(opened, settings, upkeep.duties))

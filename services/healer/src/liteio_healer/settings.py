@@ -7,6 +7,7 @@ and the like. What the JSON says goes before single variables, these before the 
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from liteio_cluster.settings import StoreSettings
@@ -26,6 +27,8 @@ class HealerSettings(StoreSettings):
     better from the file that LITEIO_HEALER_NATS_URL_FILE names."""
     region: str = "us-east-1"
     """The region that events name."""
+    heal_workers: int = Field(default=4, ge=1, le=256)
+    """Reported objects that are repaired at a time."""
 
 
 def load_settings(environment: Mapping[str, str]) -> HealerSettings:
