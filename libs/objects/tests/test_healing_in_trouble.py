@@ -143,11 +143,11 @@ async def test_upkeep_goes_on_when_one_of_its_loops_fails(monkeypatch: pytest.Mo
     bench = await filled_bench()
     rounds: list[str] = []
 
-    async def collect_garbage(self: Upkeep) -> int:
+    async def collect_set(self: Upkeep, set_index: int) -> int:
         rounds.append("collect")
         raise ValueError("a bug")
 
-    monkeypatch.setattr(Upkeep, "collect_garbage", collect_garbage)
+    monkeypatch.setattr(Upkeep, "collect_set", collect_set)
     running = asyncio.ensure_future(Upkeep(bench.store, UpkeepTimes(collect_every=0.01)).run())
     try:
         await until(lambda: len(rounds) >= 3)
