@@ -121,6 +121,7 @@ def test_one_command_is_enough_and_what_was_stored_outlives_it(store: Store) -> 
     children, credentials = store.children(), store.credentials()
     assert end(store) == 0
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert "Traceback" not in (store.folder / "server.log").read_text()  # every process came to its own end
     again = start(store.folder, store.port)
     try:
         assert again.credentials() == credentials

@@ -87,6 +87,7 @@ async def test_a_worker_that_others_do_not_help_takes_all(listening: socket.sock
 async def test_nothing_is_accepted_after_the_end(listening: socket.socket, tally_fd: int) -> None:
     worker = Worker(listening, tally_fd, 0)
     worker.end()
+    await worker.listener.wait_closed()
     with socket.create_connection(listening.getsockname()):
         await asyncio.sleep(0.01)
     assert not worker.kept

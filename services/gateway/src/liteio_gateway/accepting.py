@@ -46,8 +46,8 @@ class ConnectionTally:
 
 
 class SharedListener:
-    """What uvicorn takes for a server: `close` ends accepting. `take` makes a connection of an accepted socket;
-    `count_connections` tells how many there are."""
+    """What uvicorn takes for a server: `close` ends accepting, `wait_closed` waits for what was being taken. `take`
+    makes a connection of an accepted socket; `count_connections` tells how many there are."""
 
     def __init__(
         self,
@@ -72,6 +72,10 @@ class SharedListener:
             self._pause.cancel()
         self._loop.remove_reader(self._listening.fileno())
         self._tally.close()
+
+    async def wait_closed(self) -> None:
+        """uvicorn waits with this before it ends the application: without it the store would not be drained."""
+        await asyncio.gather(*self._taking, return_exceptions=True)
 
     def tell(self) -> None:
         """Let the others know of connections that ended. Called every now and then."""
