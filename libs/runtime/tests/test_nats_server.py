@@ -3,14 +3,15 @@
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import nats.errors
 import pytest
 from nats.aio.client import Client
+from nats.js.api import StreamConfig
 
-from liteio_runtime.nats_server import NatsServer, prepare_nats_server
+from liteio_runtime.nats_server import NatsRoutes, NatsServer, prepare_nats_server
 from liteio_testkit.polling import until
 
 
@@ -80,3 +81,78 @@ def test_a_lost_file_is_made_again(tmp_path: Path, name: str) -> None:
     prepare_nats_server(tmp_path)
     (tmp_path / name).unlink()
     assert prepare_nats_server(tmp_path).url.startswith("nats://liteio:")
+
+
+async def test_the_servers_of_a_cluster_keep_streams_together(tmp_path: Path) -> None:
+    """Three servers with a stream of three copies: one is killed, and what was published is still there."""
+    ports = free_ports(3)
+    servers = []
+    for index, port in enumerate(ports):
+        (folder := tmp_path / f"n{index}").mkdir()
+        peers = tuple(f"127.0.0.1:{other}" for other in ports if other != port)
+        routes = NatsRoutes(f"127.0.0.1:{port - 1}", port, peers, b"a cluster secret for tests")
+        servers.append(prepare_nats_server(folder, routes))
+    with running(servers[0]), running(servers[1]):
+        with running(servers[2]):
+            for server in servers:
+                await until(lambda url=server.url: connects(url), 30)  # type: ignore[misc]  # bound at once
+            client = await client_of(servers[0].url)
+            stream = client.jetstream()
+            await until(lambda: has_stream(client), 30)
+            await stream.publish("kept", b"before")
+        await until(lambda: is_kept(client, b"after"), 30)
+        info = await stream.stream_info("KEPT")
+        assert info.state.messages == 2
+        await client.close()
+
+
+async def test_a_server_with_another_secret_is_no_part_of_the_cluster(tmp_path: Path) -> None:
+    ports = free_ports(2)
+    servers = []
+    for index, port in enumerate(ports):
+        (folder := tmp_path / f"n{index}").mkdir()
+        routes = NatsRoutes(f"n{index}", port, (f"127.0.0.1:{ports[1 - index]}",), b"a secret of its own %d" % index)
+        servers.append(prepare_nats_server(folder, routes))
+    with running(servers[0]), running(servers[1]):
+        first, second = await client_of(servers[0].url), await client_of(servers[1].url)
+        heard = await second.subscribe("news")
+        await second.flush()
+        await first.publish("news", b"x")
+        await first.flush()
+        with pytest.raises(nats.errors.TimeoutError):
+            await heard.next_msg(timeout=1.0)
+        await first.close()
+        await second.close()
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+async def client_of(url: str) -> Client:
+    client = Client()
+    await client.connect(url, error_cb=_ignore, max_reconnect_attempts=-1, reconnect_time_wait=1)
+    return client
+
+
+async def is_kept(client: Client, payload: bytes) -> bool:
+    """Whether the stream took it: not while its servers choose another leader."""
+    try:
+        await client.jetstream().publish("kept", payload, headers={"Nats-Msg-Id": payload.decode()})
+    except (nats.errors.Error, TimeoutError):
+        return False
+    return True
+
+
+async def has_stream(client: Client) -> bool:
+    """Made, once the servers have found each other and a leader."""
+    config = StreamConfig(name="KEPT", subjects=["kept"], num_replicas=3)
+    try:
+        await client.jetstream().add_stream(config)
+    except (nats.errors.Error, TimeoutError):
+        return False
+    return True

@@ -147,3 +147,58 @@ def test_addresses_are_split(address: str, parts: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(Mistake):
         split_address(address)
+
+
+NODES = "https://node{1...4}.lan:9100"
+
+
+def cluster_flags(tmp_path: Path, **more: str) -> dict[str, object]:
+    (tmp_path / "secret").write_text("a secret that is long enough\n")
+    for name in ("cert", "key", "ca"):
+        (tmp_path / name).write_text("pem")
+    files = {f"cluster_{name}": str(tmp_path / name) for name in ("cert", "key", "ca")}
+    return {"cluster_secret_file": str(tmp_path / "secret"), "node_host": "node2.lan", **files, **more}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"drives": f"{NODES}/mnt/disk{{1...2}}"}, {"drives": "/mnt/disk{1...2}", "peers": NODES}],
+    ids=["urls", "folders and peers"],
+)
+def test_a_cluster_is_named_by_urls_or_by_folders_and_peers(tmp_path: Path, given: dict[str, str]) -> None:
+    settings = load_settings(cluster_flags(tmp_path, **given))
+    assert settings.is_cluster
+    assert settings.origin == "https://node2.lan:9100"
+    assert settings.own_drives == ("/mnt/disk1", "/mnt/disk2")
+    assert (settings.layout.set_width, settings.code.m) == (8, 4)
+    assert settings.state_dir == Path("/mnt/disk1/.liteio.sys")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cluster_secret_file": None}, "without a secret"),
+        ({"cluster_key": None}, "needs its certificate, its key"),
+        ({"drives": "http://node{1...4}.lan:9100/mnt/disk{1...2}"}, "not named https"),
+        ({"node_host": "node9.lan"}, "no drive is on this host"),
+        ({"node_host": None}, "does not show"),
+        ({"parity": "5"}, "too much parity"),
+        ({"cluster_address": "9100"}, "not host:port"),
+        ({"drives": "https://n1:9100/d{1...2},https://n2:9100/d1"}, "the same number"),
+    ],
+)
+def test_what_is_no_cluster_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    flags = cluster_flags(tmp_path, drives=f"{NODES}/mnt/disk{{1...2}}") | changes
+    report = refused({name: value for name, value in flags.items() if value is not None}).report
+    assert said in report
+
+
+def test_a_weak_cluster_secret_is_refused(tmp_path: Path) -> None:
+    flags = cluster_flags(tmp_path, drives=f"{NODES}/mnt/disk{{1...2}}")
+    (tmp_path / "secret").write_text("short")
+    assert "must have 16" in refused(flags).report
+
+
+def test_http_needs_no_certificates(tmp_path: Path) -> None:
+    flags = cluster_flags(tmp_path, drives="http://node{1...4}.lan:9100/mnt/disk{1...2}")
+    assert load_settings({name: flags[name] for name in ("drives", "cluster_secret_file", "node_host")}).is_cluster

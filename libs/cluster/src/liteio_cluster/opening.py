@@ -34,11 +34,13 @@ Report = Callable[[DriveSet, KeyName], bool]
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store and what it stands on. `nodes` is None for drives of this machine."""
+    """A store and what it stands on. `names`: of the drives, their folders or URLs. `nodes` is None for drives of this
+    machine."""
 
     store: Store
     deployment_id: DeploymentId
     drives: Sequence[StorageAPI]
+    names: Sequence[str]
     nodes: Nodes | None = None
 
 
@@ -79,7 +81,7 @@ async def _open_local(
         opened.callback(locks.close)
         sets = _divide(drives.as_storage, layout)
         store = await _start(StoreMap(drives.deployment_id, sets), clock, randomness, locks, report, opened)
-        yield OpenStore(store, drives.deployment_id, drives.as_storage)
+        yield OpenStore(store, drives.deployment_id, drives.as_storage, settings.drives)
 
 
 @asynccontextmanager
@@ -102,7 +104,7 @@ async def _open_nodes(
         locks = await opened.enter_async_context(_locks_of(plan, nodes, clock, randomness))
         store_map = StoreMap(topology.deployment_id, _divide(drives, plan.layout))
         store = await _start(store_map, clock, randomness, locks, report, opened)
-        yield OpenStore(store, topology.deployment_id, drives, nodes)
+        yield OpenStore(store, topology.deployment_id, drives, tuple(map(str, plan.endpoints)), nodes)
 
 
 async def _start(

@@ -25,6 +25,7 @@ class ServerFacts:
     credentials_path: Path | None
     bus: str
     workers: int
+    node_count: int = 1
 
 
 def count_online(drives: Sequence[str]) -> int:
@@ -49,6 +50,7 @@ def render_json(facts: ServerFacts) -> str:
             "credentials_file": str(facts.credentials_path) if facts.credentials_path else None,
             "bus": facts.bus,
             "workers": facts.workers,
+            "nodes": facts.node_count,
         }
     )
 
@@ -97,7 +99,9 @@ def _count(drives: int) -> str:
 
 def _drives(facts: ServerFacts) -> str:
     sets = "" if facts.set_count == 1 else f", {facts.set_count} sets"
-    text = f"{facts.drives_online} of {len(facts.drives)} online, {facts.code.k} data + {facts.code.m} parity{sets}"
+    nodes = "" if facts.node_count == 1 else f" on {facts.node_count} nodes"
+    code = f"{facts.code.k} data + {facts.code.m} parity{sets}"
+    text = f"{facts.drives_online} of {len(facts.drives)} online{nodes}, {code}"
     return text if facts.drives_online == len(facts.drives) else f"{text}  << some are missing, run: liteio doctor"
 
 

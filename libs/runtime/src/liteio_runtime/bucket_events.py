@@ -24,12 +24,12 @@ _CONNECT_SECONDS: Final = 10.0
 
 async def switch_events(settings: ServerSettings, bucket: str, *, is_on: bool) -> str:
     """Change the bucket's configuration. Gateways notice with their next write to it. Raises StartRefused."""
-    from liteio_runtime.local_store import open_local_store
+    from liteio_runtime.store_access import open_for_command
 
-    async with open_local_store(settings) as store:
+    async with open_for_command(settings) as opened:
         deadline = Deadline.after(_CHANGE_SECONDS, SystemClock())
         try:
-            await store.change_bucket(bucket, BucketChange(has_events=is_on), deadline=deadline)
+            await opened.store.change_bucket(bucket, BucketChange(has_events=is_on), deadline=deadline)
         except BucketMissing:
             problem = Problem(f"no bucket {bucket!r}", "events", "make it first, with any S3 client")
             raise StartRefused([problem]) from None

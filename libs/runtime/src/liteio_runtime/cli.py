@@ -6,6 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
+from liteio_runtime.store_flags import (
+    ClusterCA,
+    ClusterCert,
+    ClusterKey,
+    ClusterName,
+    ClusterSecret,
+    Config,
+    Drives,
+    NodeHost,
+    Peers,
+    State,
+    takes_store,
+)
+
 app = typer.Typer(
     name="liteio",
     help="liteio: an S3-compatible, erasure-coded object store.",
@@ -16,17 +30,13 @@ app = typer.Typer(
 )
 events_app = typer.Typer(help="Bucket events on the bus.", no_args_is_help=True)
 app.add_typer(events_app, name="events")
+admin_app = typer.Typer(help="Look at a running store.", no_args_is_help=True)
+app.add_typer(admin_app, name="admin")
 
-Config = Annotated[Path | None, typer.Option(help="TOML file with the same names as the flags (LITEIO_CONFIG).")]
-Drives = Annotated[
-    str | None, typer.Option(help="Drive folders, separated by commas; {1...8} counts: '/mnt/disk{1...8}'.")
-]
-State = Annotated[
-    Path | None, typer.Option(help="Folder for credentials and bus files. Default: .liteio.sys of the first drive.")
-]
 Address = Annotated[str | None, typer.Option(help="Where S3 is served. Default: :9000")]
 Cert = Annotated[str | None, typer.Option(help="TLS certificate chain, PEM. With --key: serve https.")]
 Key = Annotated[str | None, typer.Option(help="The certificate's private key, PEM.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="For programs.")]
 Nats = Annotated[str | None, typer.Option(help='NATS URL. Default: a server of our own; "off": none.')]
 
 
@@ -47,10 +57,20 @@ def server(
     workers: Annotated[str | None, typer.Option(help="Gateway processes. Default: one a processor.")] = None,
     pin_workers: Annotated[str | None, typer.Option(help="Keep each on one processor, on or off. Default: on.")] = None,
     nats: Nats = None,
+    cluster_address: Annotated[
+        str | None, typer.Option(help="Where this node serves its drives to the others. Default: its URL's port.")
+    ] = None,
+    node_host: NodeHost = None,
+    peers: Peers = None,
+    cluster_secret_file: ClusterSecret = None,
+    cluster_cert: ClusterCert = None,
+    cluster_key: ClusterKey = None,
+    cluster_ca: ClusterCA = None,
+    cluster_server_name: ClusterName = None,
     log_format: Annotated[str | None, typer.Option(help="auto, json or pretty.")] = None,
     config: Config = None,
 ) -> None:
-    """Serve S3 from the drives of this machine.
+    """Serve S3 from the drives of this machine, or as a node of a cluster: the same command on every node.
 
     Every flag is also a variable (LITEIO_PARITY for --parity) and a name in the file that --config names; a flag goes
     before a variable, a variable before the file.
@@ -133,15 +153,17 @@ BucketName = Annotated[str, typer.Argument(help="The bucket's name.")]
 
 
 @events_app.command("on")
-def events_on(bucket: BucketName, drives: Drives = None, state: State = None, config: Config = None) -> None:
+@takes_store
+def events_on(bucket: BucketName, **store: Any) -> None:
     """Publish what happens to the bucket's objects from now on."""
-    _switch(bucket, True, {"drives": drives, "state": state}, config)
+    _switch(bucket, True, store)
 
 
 @events_app.command("off")
-def events_off(bucket: BucketName, drives: Drives = None, state: State = None, config: Config = None) -> None:
+@takes_store
+def events_off(bucket: BucketName, **store: Any) -> None:
     """Publish nothing more about the bucket."""
-    _switch(bucket, False, {"drives": drives, "state": state}, config)
+    _switch(bucket, False, store)
 
 
 @events_app.command("tail")
@@ -165,6 +187,28 @@ def events_tail(
         raise SystemExit(0) from None
 
 
+@admin_app.command("info")
+@takes_store
+def admin_info(as_json: AsJSON = False, **store: Any) -> None:
+    """What the store is, what it holds, what may be lost, and what is wrong."""
+    import asyncio
+
+    from liteio_runtime.admin import show_info
+
+    print(asyncio.run(show_info(_store_settings(store), as_json=as_json)))
+
+
+@admin_app.command("drives")
+@takes_store
+def admin_drives(as_json: AsJSON = False, **store: Any) -> None:
+    """Every drive: its place, its state and the reason."""
+    import asyncio
+
+    from liteio_runtime.admin import show_drives
+
+    print(asyncio.run(show_drives(_store_settings(store), as_json=as_json)))
+
+
 @app.command()
 def version() -> None:
     """Print liteio's version, and those of what it stands on."""
@@ -184,12 +228,18 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _switch(bucket: str, is_on: bool, flags: dict[str, Any], config: Path | None) -> None:
+def _switch(bucket: str, is_on: bool, store: dict[str, Any]) -> None:
     import asyncio
 
     from liteio_runtime.bucket_events import switch_events
 
-    print(asyncio.run(switch_events(_settings(_given(flags), config), bucket, is_on=is_on)))
+    print(asyncio.run(switch_events(_store_settings(store), bucket, is_on=is_on)))
+
+
+def _store_settings(store: dict[str, Any]) -> Any:
+    """Of a command that takes_store."""
+    config = store.pop("config")
+    return _settings(_given(store), config)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

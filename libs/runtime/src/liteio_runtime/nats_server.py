@@ -1,11 +1,12 @@
 """Our own NATS server on this machine: a loopback port, generated credentials, its files in the state folder."""
 
+import hashlib
 import json
 import secrets
 import shutil
 import socket
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +20,37 @@ _LOOPBACK: Final = "127.0.0.1"
 _CONFIGURATION: Final = """\
 # Written by liteio at every start.
 listen: "{host}:{port}"
-server_name: liteio
 authorization {{ user: {user}, password: "{password}" }}
 logtime: false
 jetstream {{ store_dir: {store}, sync_interval: always }}
 """
+
+
+_CLUSTER: Final = """\
+server_name: {server_name}
+cluster {{
+  name: liteio
+  listen: "0.0.0.0:{port}"
+  no_advertise: true
+  authorization {{ user: {user}, password: "{password}", timeout: 5 }}
+  routes: {routes}
+{tls}}}
+"""
+_TLS: Final = """\
+  tls {{ cert_file: {cert}, key_file: {key}, ca_file: {authority}, verify: true, timeout: 5 }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsRoutes:
+    """One bus of the servers of all nodes. `peers`: host:port of the others. `secret`: the cluster's, from which the
+    servers' password among themselves is derived. `tls`: certificate, key and authority."""
+
+    server_name: str
+    port: int
+    peers: tuple[str, ...]
+    secret: bytes = field(repr=False)
+    tls: tuple[Path, Path, Path] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +61,7 @@ class NatsServer:
     url: str
 
 
-def prepare_nats_server(folder: Path) -> NatsServer:
+def prepare_nats_server(folder: Path, routes: NatsRoutes | None = None) -> NatsServer:
     """Write the configuration into `folder`; port and password stay the same from start to start, unless the port was
     taken meanwhile. Raises StartRefused when the server's program is missing."""
     program = find_nats_server()
@@ -46,10 +73,29 @@ def prepare_nats_server(folder: Path) -> NatsServer:
     config = _CONFIGURATION.format(
         host=_LOOPBACK, port=port, user=_USER, password=password, store=json.dumps(str(folder / "jetstream"))
     )
-    write_private(folder / "nats.conf", config)
+    write_private(
+        folder / "nats.conf", config + (_cluster_configuration(routes) if routes else "server_name: liteio\n")
+    )
     argv = (program, "--config", str(folder / "nats.conf"))
     spec = ProcessSpec("nats", argv, noise=("[INF]", "Plaintext passwords"), stops_last=True)
     return NatsServer(spec, f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
+
+
+def _cluster_configuration(routes: NatsRoutes) -> str:
+    """Source: docs.nats.io, "Clustering Configuration"."""
+    password = hashlib.blake2b(b"liteio nats routes", key=hashlib.sha256(routes.secret).digest()).hexdigest()[:48]
+    tls = ""
+    if routes.tls:
+        cert, key, authority = (json.dumps(str(path.absolute())) for path in routes.tls)
+        tls = _TLS.format(cert=cert, key=key, authority=authority)
+    return _CLUSTER.format(
+        server_name=json.dumps(routes.server_name),
+        port=routes.port,
+        user=_USER,
+        password=password,
+        routes=json.dumps([f"nats-route://{_USER}:{password}@{peer}" for peer in routes.peers]),
+        tls=tls,
+    )
 
 
 def find_nats_server() -> str:

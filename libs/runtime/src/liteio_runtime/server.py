@@ -1,7 +1,6 @@
-"""`liteio server`: everything on one machine under one supervisor."""
+"""`liteio server`: everything of one machine under one supervisor, alone or as a node of a cluster."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -9,88 +8,43 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
-from liteio_runtime.affinity import core_of_worker
 from liteio_runtime.listening import listen, make_tally, urls_of
-from liteio_runtime.nats_server import prepare_nats_server
+from liteio_runtime.nats_server import NatsRoutes, prepare_nats_server
+from liteio_runtime.problems import Problem, StartRefused
 from liteio_runtime.process import CONFIG_EXIT_CODE, LineSink, ProcessSpec
-from liteio_runtime.settings import NO_BUS, LogFormat, ServerSettings
+from liteio_runtime.settings import DEFAULT_NODE_PORT, NO_BUS, LogFormat, ServerSettings, split_address
 from liteio_runtime.state import CREDENTIALS_NAME, RootCredentials, StateFolder
+from liteio_runtime.store_specs import store_specs
 from liteio_runtime.supervisor import ConfigurationRefused, Supervisor
 
-GATEWAY_CONFIG: Final = "LITEIO_GATEWAY_CONFIG"
-HEALER_CONFIG: Final = "LITEIO_HEALER_CONFIG"
-# Every thread that allocates would get a heap of its own, and each heap keeps the blocks that passed through it: under
-# load a worker held 280 MiB instead of 195. Two are enough, since threads take turns at the interpreter lock.
-_MALLOC: Final = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
 _PATIENCE_SECONDS: Final = 10.0  # then a line says that the store is not ready yet
 
 
 def run_server(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code. Raises StartRefused for what a user can mend."""
+    if settings.is_cluster and not settings.access_key:
+        remedy = "give access key and secret key, the same on every node"
+        raise StartRefused([Problem("the nodes of a cluster can not make up credentials", "--access-key", remedy)])
     state = StateFolder(settings.state_dir)
     try:
         with listen(settings) as listener:
             credentials = _credentials(settings, state)
             nats_url, bus_specs = _bus(settings, state)
             fds = (listener.fileno(), make_tally(settings.worker_count))
-            specs = [*bus_specs, *store_specs(settings, credentials, nats_url, fds)]
+            log_format = "json" if _wants_json(settings) else "plain"
+            specs = [*bus_specs, *store_specs(settings, credentials, nats_url, fds, log_format=log_format)]
             return asyncio.run(_supervise(settings, state, credentials, specs, listener))
     finally:
         state.close()
 
 
-def store_specs(
-    settings: ServerSettings, credentials: RootCredentials, nats_url: str, shared_fds: tuple[int, int]
-) -> list[ProcessSpec]:
-    """The gateway workers, which share the listening socket and a tally of connections, and the healer, which looks
-    after the drives."""
-    store: dict[str, Any] = {
-        "region": settings.region,
-        "drives": settings.drives,
-        "parity": settings.code.m,
-        "set_drives": settings.layout.set_width,
-        "state_dir": str(settings.state_dir),
-        "nats_url": nats_url,
-    }
-    config = store | {
-        "domains": settings.domain,
-        "access_key": credentials.access_key,
-        "secret_key": credentials.secret_key,
-        "log_format": "json" if _wants_json(settings) else "plain",
-    }
-    if settings.cert and settings.key:
-        config |= {"cert_file": str(settings.cert), "key_file": str(settings.key)}
-    workers = [
-        ProcessSpec(
-            f"gateway-{index}",
-            (sys.executable, "-m", "liteio_gateway"),
-            {**_MALLOC, GATEWAY_CONFIG: json.dumps(config | _own_config(settings, shared_fds, index))},
-            pass_fds=shared_fds,
-        )
-        for index in range(settings.worker_count)
-    ]
-    healer = ProcessSpec(
-        "healer", (sys.executable, "-m", "liteio_healer"), {**_MALLOC, HEALER_CONFIG: json.dumps(store)}
-    )
-    return [*workers, healer]
-
-
-def _own_config(settings: ServerSettings, shared_fds: tuple[int, int], index: int) -> dict[str, Any]:
-    return {
-        "listen_fd": shared_fds[0],
-        "tally_fd": shared_fds[1],
-        "workers": settings.worker_count,
-        "worker_index": index,
-        "core": core_of_worker(index) if settings.pin_workers else None,
-    }
-
-
 def _credentials(settings: ServerSettings, state: StateFolder) -> RootCredentials:
     if settings.access_key:
         return RootCredentials(settings.access_key, settings.secret_key.get_secret_value())
-    return state.root_credentials(settings.drives)
+    return state.root_credentials(settings.own_drives)
 
 
 def _bus(settings: ServerSettings, state: StateFolder) -> tuple[str, Sequence[ProcessSpec]]:
@@ -98,8 +52,26 @@ def _bus(settings: ServerSettings, state: StateFolder) -> tuple[str, Sequence[Pr
         return "", ()
     if settings.nats:
         return settings.nats, ()
-    server = prepare_nats_server(state.nats_path)
+    server = prepare_nats_server(state.nats_path, _bus_routes(settings) if settings.is_cluster else None)
     return server.url, (server.spec,)
+
+
+def _bus_routes(settings: ServerSettings) -> NatsRoutes:
+    """The nodes' servers form one bus. Each listens to the others on the port behind the one of its drives."""
+    assert settings.cluster_secret_file is not None
+    nodes = [urlsplit(origin) for origin in settings.plan.origins]
+    own = urlsplit(settings.origin)
+    port = split_address(settings.cluster_address)[1] if settings.cluster_address else own.port or DEFAULT_NODE_PORT
+    tls = None
+    if settings.cluster_cert and settings.cluster_key and settings.cluster_ca:
+        tls = (settings.cluster_cert, settings.cluster_key, settings.cluster_ca)
+    return NatsRoutes(
+        server_name=own.netloc,
+        port=port + 1,
+        peers=tuple(f"{node.hostname}:{(node.port or DEFAULT_NODE_PORT) + 1}" for node in nodes if node != own),
+        secret=settings.cluster_secret_file.read_bytes().strip(),
+        tls=tls,
+    )
 
 
 async def _supervise(
@@ -136,7 +108,7 @@ async def _announce(
     # From here on imports cost nothing: the processes that were started import as well.
     import structlog
 
-    from liteio_runtime.banner import ServerFacts, count_online, render_json, render_page
+    from liteio_runtime.banner import ServerFacts, render_json, render_page
     from liteio_runtime.logs import configure_logs
     from liteio_runtime.readiness import wait_until_ready
 
@@ -150,11 +122,11 @@ async def _announce(
         ready.cancel()
     supervisor.mark_up()
     if not settings.access_key:
-        state.spread_credentials(settings.drives)
+        state.spread_credentials(settings.own_drives)
     facts = ServerFacts(
         urls=urls_of(listener, settings),
         drives=settings.drives,
-        drives_online=count_online(settings.drives),
+        drives_online=await _count_online(settings),
         set_count=settings.layout.set_count,
         code=settings.code,
         region=settings.region,
@@ -162,8 +134,20 @@ async def _announce(
         credentials_path=None if settings.access_key else settings.state_dir / CREDENTIALS_NAME,
         bus=_describe_bus(settings),
         workers=settings.worker_count,
+        node_count=len(settings.plan.origins) if settings.is_cluster else 1,
     )
     print(render_page(facts) if sys.stdout.isatty() else render_json(facts), flush=True)
+
+
+async def _count_online(settings: ServerSettings) -> int:
+    """Drives that are there: of this machine by looking, of a cluster by asking the nodes."""
+    from liteio_runtime.banner import count_online
+
+    if not settings.is_cluster:
+        return count_online(settings.drives)
+    from liteio_runtime.drive_views import view_drives
+
+    return sum(view.is_online for view in await view_drives(settings))
 
 
 def _describe_bus(settings: ServerSettings) -> str:
@@ -172,7 +156,8 @@ def _describe_bus(settings: ServerSettings) -> str:
     if settings.nats:
         return settings.nats.rpartition("@")[2].removeprefix("nats://")  # never the password
     port = (Path(settings.state_dir) / "nats" / "port").read_text(encoding="utf-8").strip()
-    return f"own NATS server on 127.0.0.1:{port}"
+    together = f", one of {len(settings.plan.origins)}" if settings.is_cluster else ""
+    return f"own NATS server on 127.0.0.1:{port}{together}"
 
 
 def _wants_json(settings: ServerSettings) -> bool:

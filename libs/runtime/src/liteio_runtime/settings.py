@@ -15,15 +15,24 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from liteio_cluster.plan import PoolPlan
 from liteio_erasure.code import CodeParams
 from liteio_erasure.errors import CodeRefused
-from liteio_placement.endpoint_patterns import expand_endpoints
-from liteio_placement.errors import LayoutRefused, PatternRefused
-from liteio_placement.layout import SetLayout, choose_layout
+from liteio_placement.layout import SetLayout
+from liteio_runtime.cluster_settings import (
+    expand_drives,
+    expand_peers,
+    is_of_cluster,
+    layout_of,
+    own_names,
+    require_certificates,
+    require_secret,
+)
 from liteio_runtime.problems import Mistake
 
 ENV_PREFIX: Final = "LITEIO_"
 DEFAULT_PORT: Final = 9000
+DEFAULT_NODE_PORT: Final = 9100
 NO_BUS: Final = "off"
 STATE_FOLDER: Final = ".liteio.sys"
 
@@ -37,7 +46,7 @@ class LogFormat(StrEnum):
 
 
 class ServerSettings(BaseSettings):
-    """`liteio server` on one machine."""
+    """`liteio server`, on one machine or on each node of a cluster."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
@@ -45,8 +54,25 @@ class ServerSettings(BaseSettings):
 
     address: str = f":{DEFAULT_PORT}"
     """Where S3 is served, as host:port; without a host on all addresses, port 0 takes any free one."""
+    peers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Every node of the cluster, as on all others: https://node{1...4}.lan:9100; left out where drives are URLs."""
+    node_host: str = ""
+    """Which node this is, as `peers` or `drives` name it; default: found out by the machine's name."""
     drives: Annotated[tuple[str, ...], NoDecode]
-    """The folders of the drives, separated by commas; {1...8} counts: /mnt/disk{1...8}."""
+    """The folders of the drives, separated by commas; {1...8} counts: /mnt/disk{1...8}. In a cluster the same on every
+    node, or the URLs of all drives, like https://node{1...4}.lan:9100/mnt/disk{1...8}."""
+    cluster_address: str = ""
+    """Where this node serves its drives to the others, as host:port; default: on all addresses, its own URL's port."""
+    cluster_secret_file: Path | None = None
+    """A file with the secret that all nodes share, at least 16 bytes. A cluster does not start without."""
+    cluster_cert: Path | None = None
+    """This node's certificate chain in PEM, by the cluster's authority (`liteio certs` makes them)."""
+    cluster_key: Path | None = None
+    """The certificate's private key in PEM."""
+    cluster_ca: Path | None = None
+    """The cluster's authority in PEM: nodes and gateways must show certificates by it."""
+    cluster_server_name: str = ""
+    """The name that all nodes' certificates bear, where they do not bear the hosts' own."""
     parity: Annotated[int | None, Field(ge=0)] = None
     """How many drives of a set may be lost without losing data; the default depends on the number of drives."""
     access_key: str = ""
@@ -92,24 +118,42 @@ class ServerSettings(BaseSettings):
         split_address(address)
         return address
 
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _expand_peers(cls, given: object) -> tuple[str, ...]:
+        return expand_peers(given)
+
     @field_validator("drives", mode="before")
     @classmethod
-    def _expand_drives(cls, given: object) -> tuple[str, ...]:
-        patterns = [str(one) for one in given] if isinstance(given, (list, tuple)) else [str(given)]
-        try:
-            endpoints = expand_endpoints(patterns)
-            choose_layout(len(endpoints))
-        except (PatternRefused, LayoutRefused) as refusal:
-            raise Mistake(f"{refusal.problem} ({refusal.where})", refusal.remedy) from None
-        if endpoints[0].origin:
-            raise Mistake("drives of other machines", "name folders of this machine, like /mnt/disk{1...4}")
-        return tuple(os.path.abspath(endpoint.path) for endpoint in endpoints)
+    def _expand_drives(cls, given: object, info: ValidationInfo) -> tuple[str, ...]:
+        return expand_drives(given, info.data.get("peers", ()), info.data.get("node_host", ""))
+
+    @field_validator("cluster_address")
+    @classmethod
+    def _is_cluster_address(cls, address: str) -> str:
+        if address:
+            split_address(address)
+        return address
+
+    @field_validator("cluster_secret_file")
+    @classmethod
+    def _has_cluster_secret(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if is_of_cluster(info.data.get("drives", ())):
+            require_secret(path)
+        return path
+
+    @field_validator("cluster_ca")
+    @classmethod
+    def _has_cluster_certificates(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
+        given = {"cluster_cert", "cluster_key"} & {name for name in info.data if info.data[name] is not None}
+        require_certificates(given, authority, info.data.get("drives", ()))
+        return authority
 
     @field_validator("parity")
     @classmethod
     def _fits_the_drives(cls, parity: int | None, info: ValidationInfo) -> int | None:
         if parity is not None and "drives" in info.data:
-            width = choose_layout(len(info.data["drives"])).set_width
+            width = layout_of(info.data["drives"]).set_width
             try:
                 CodeParams.for_set(width, parity)
             except CodeRefused:
@@ -145,7 +189,7 @@ class ServerSettings(BaseSettings):
                 raise Mistake(f"{domain!r} is not a domain", "write plain names like s3.example.org, without port")
         return domains
 
-    @field_validator("cert", "key")
+    @field_validator("cert", "key", "cluster_cert", "cluster_key", "cluster_ca", "cluster_secret_file")
     @classmethod
     def _is_readable(cls, path: Path | None) -> Path | None:
         if path is not None and not os.access(path, os.R_OK):
@@ -167,9 +211,29 @@ class ServerSettings(BaseSettings):
             raise Mistake(f"{nats!r} is not a NATS URL", 'write nats://host:4222 or tls://host:4222, or "off"')
         return nats
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the drives are of several nodes, or of one that serves them to others."""
+        return is_of_cluster(self.drives)
+
+    @cached_property
+    def plan(self) -> PoolPlan:
+        """Of a cluster: the pool that this node is part of."""
+        return PoolPlan.of_patterns(self.drives, self.parity)
+
+    @cached_property
+    def origin(self) -> str:
+        """Of a cluster: this node, as the plan names it."""
+        return self.plan.origin_of_host(self.node_host, own_names())
+
+    @cached_property
+    def own_drives(self) -> tuple[str, ...]:
+        """The folders of this machine's drives."""
+        return tuple(self.plan.drives_of(self.origin).values()) if self.is_cluster else self.drives
+
     @cached_property
     def layout(self) -> SetLayout:
-        return choose_layout(len(self.drives))
+        return layout_of(self.drives)
 
     @cached_property
     def code(self) -> CodeParams:
@@ -187,7 +251,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def state_dir(self) -> Path:
-        return self.state if self.state is not None else Path(self.drives[0]) / STATE_FOLDER
+        return self.state if self.state is not None else Path(self.own_drives[0]) / STATE_FOLDER
 
     @property
     def worker_count(self) -> int:

@@ -16,7 +16,8 @@ from liteio_runtime.settings import ENV_PREFIX, ServerSettings
 
 CONFIG_VARIABLE: Final = "LITEIO_CONFIG"
 _SECRET_FIELDS: Final = ("access_key", "secret_key")
-_OTHERS_VARIABLES: Final = ("LITEIO_GATEWAY_",)  # read by other processes of ours, each of which checks its own
+# Read by other processes of ours, each of which checks its own.
+_OTHERS_VARIABLES: Final = ("LITEIO_GATEWAY_", "LITEIO_HEALER_", "LITEIO_STORAGE_NODE_")
 # Kubernetes sets these in every container next to a Service that is called liteio.
 _KUBERNETES: Final = re.compile(r"LITEIO_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP)(_.+)?)?)")
 

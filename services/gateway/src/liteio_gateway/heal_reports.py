@@ -19,7 +19,8 @@ async def heal_reports(settings: GatewaySettings) -> AsyncIterator[Report]:
     if not settings.nats_url:
         yield lambda drive_set, name: False
         return
-    async with Bus(settings.nats_url, name=f"liteio gateway {settings.worker_index}") as bus:
+    name = f"liteio gateway {settings.worker_index}"
+    async with Bus(settings.nats_url, name=name, stream_replicas=settings.nats_replicas) as bus:
         queue = HealQueue(bus)
         publishing = asyncio.ensure_future(queue.run())
 

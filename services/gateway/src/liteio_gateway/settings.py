@@ -66,6 +66,8 @@ class GatewaySettings(StoreSettings):
     nats_url: str = ""
     """The bus; empty runs without one: nothing on the data path needs it. With a password better from the file that
     LITEIO_GATEWAY_NATS_URL_FILE names."""
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """Servers of the bus that keep a copy of each stream."""
     worker_index: int = Field(default=0, ge=0)
     """Which of the machine's gateway workers this is, from 0."""
     core: int | None = Field(default=None, ge=0)

@@ -25,6 +25,8 @@ class HealerSettings(StoreSettings):
     nats_url: str = ""
     """The bus; empty runs without one: then nobody reports, and the scan finds what needs a repair. With a password
     better from the file that LITEIO_HEALER_NATS_URL_FILE names."""
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """Servers of the bus that keep a copy of each stream."""
     region: str = "us-east-1"
     """The region that events name."""
     heal_workers: int = Field(default=4, ge=1, le=256)

@@ -26,7 +26,8 @@ async def serve_bus(opened: OpenStore, settings: HealerSettings, duties: Duties)
         return await healer.heal_key(sets[task.set_index], task.name)
 
     origin = EventOrigin(settings.region, opened.deployment_id)
-    async with Bus(settings.nats_url, name="liteio healer") as bus, asyncio.TaskGroup() as group:
+    bus = Bus(settings.nats_url, name="liteio healer", stream_replicas=settings.nats_replicas)
+    async with bus, asyncio.TaskGroup() as group:
         drain = OutboxDrain(opened.drives, EventPublisher(bus, origin), engine.clock)
         group.create_task(duties.keep("outbox", drain.run))
         group.create_task(HealConsumer(bus, heal, workers=settings.heal_workers).run())
