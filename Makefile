@@ -6,8 +6,8 @@ T ?=
 ARGS ?=
 # These start servers and measure or break them, so they run one after the other, by targets of their own. Skipped tests
 # are printed with their reasons, and the slowest with their times.
-APART = sim clients chaos faults memory test_one_machine.py
-PARTS = unit sim clients chaos faults memory
+APART = sim clients chaos cluster faults memory test_one_machine.py
+PARTS = unit sim clients chaos cluster faults memory
 PYTEST = $(BIN)/pytest -rs --durations=15 --durations-min=1
 PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header
 CODE = $(if $(T),$(T),libs services tests)
@@ -25,7 +25,7 @@ run: setup ## Start a store on this machine: 4 drive folders under .data/, S3 on
 	@exec $(BIN)/liteio server --drives '.data/d{1...4}' $(ARGS)
 
 ##@ Prove it
-.PHONY: check test unit sim clients chaos faults memory bench proof
+.PHONY: check test unit sim clients chaos cluster faults memory bench proof
 check: fmt-check lint types imports ## All static checks, precisely what CI runs
 test: setup ## Run the tests: all that CI runs, or those of T (ARGS='-k name' passes on to pytest)
 	@$(if $(T),$(PYTEST) $(T) $(ARGS),$(foreach part,$(PARTS),echo '== $(part)' && $(MAKE) --no-print-directory $(part) &&) :)
@@ -37,6 +37,8 @@ clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all
 	@$(PYTEST) tests/clients $(ARGS)
 chaos: setup ## One machine from start to end; kill processes, cut power, lose drives (LITEIO_SEED=n repeats a run)
 	@$(PYTEST) tests/test_one_machine.py tests/chaos $(ARGS)
+cluster: setup ## Clusters of real processes: links cut, nodes killed and hung, clocks stepped (LITEIO_SEED=n repeats)
+	@$(PYTEST) tests/cluster -rP $(ARGS)
 faults: setup ## The rows of the fault matrix, each in part (ARGS='-k 13' runs one; LITEIO_SEED=n repeats)
 	@$(PYTEST) tests/faults $(ARGS)
 memory: setup ## Load a worker with large objects and slow readers, and watch its memory

@@ -1,15 +1,17 @@
-"""A cluster as plain processes on loopback: storage nodes and gateways, each killed and started alone."""
+"""A cluster as plain processes on loopback: storage nodes, gateways and healers, each killed and started alone."""
 
+import http.client
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.support.paths import REPOSITORY
 from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, free_port
 
 CLUSTER_SECRET: Final = "a-cluster-secret-of-the-tests-only"
@@ -18,13 +20,16 @@ READY_SECONDS: Final = 60.0
 
 @dataclass
 class Member:
-    """One process of the cluster. `start` and `stop` may be called again and again."""
+    """One process of the cluster. `start` and `stop` may be called again and again. `through`: a module that runs
+    `module` changed (tests.support.odd_member); `tell_start` is called with the name and the process id."""
 
     name: str
     module: str
     environment: Mapping[str, str]
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    through: str = ""
+    tell_start: Callable[[str, int], None] | None = None
 
     @property
     def log_path(self) -> Path:
@@ -44,12 +49,15 @@ class Member:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LITEIO_", "AWS_"))}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-m", *filter(None, (self.through, self.module))],
+                cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**kept, "PYTHONWARNINGS": "default", **self.environment},
             )
+        if self.tell_start is not None:
+            self.tell_start(self.name, self.process.pid)
 
     def kill(self) -> None:
         """SIGKILL, and see it gone."""
@@ -75,6 +83,20 @@ class Member:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayHost:
+    """Where a gateway serves S3, for tests.support.s3_client."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self, *, timeout_seconds: float = 30.0) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_seconds)
+
+
 @dataclass
 class Cluster:
     """`nodes` serve `drives_per_node` drives each, as one set; `gateways` serve S3 over them."""
@@ -83,12 +105,14 @@ class Cluster:
     node_count: int = 4
     drives_per_node: int = 2
     gateway_count: int = 2
+    healer_count: int = 0
     parity: int | None = None
     nats_url: str = ""
     node_ports: Sequence[int] = ()
     seen_ports: Sequence[int] = ()  # through which gateways and nodes reach each node: a proxy's, where there is one
     nodes: list[Member] = field(default_factory=list)
     gateways: list[Member] = field(default_factory=list)
+    healers: list[Member] = field(default_factory=list)
     gateway_ports: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -97,10 +121,11 @@ class Cluster:
         self.gateway_ports = [free_port() for _ in range(self.gateway_count)]
         self.nodes = [self._node(index) for index in range(self.node_count)]
         self.gateways = [self._gateway(index) for index in range(self.gateway_count)]
+        self.healers = [self._healer(index) for index in range(self.healer_count)]
 
     @property
     def members(self) -> list[Member]:
-        return [*self.nodes, *self.gateways]
+        return [*self.nodes, *self.gateways, *self.healers]
 
     @property
     def peers(self) -> str:
@@ -119,8 +144,11 @@ class Cluster:
     def drives_of(self, index: int) -> list[Path]:
         return [self.node_folder(index) / f"d{number}" for number in range(1, self.drives_per_node + 1)]
 
+    def host(self, gateway: int) -> GatewayHost:
+        return GatewayHost(self.gateway_ports[gateway])
+
     def url_of(self, gateway: int) -> str:
-        return f"http://127.0.0.1:{self.gateway_ports[gateway]}"
+        return self.host(gateway).url
 
     def start(self) -> None:
         for member in self.members:
@@ -130,7 +158,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Gateways first, as an operator does; then nothing is left."""
-        for member in [*self.gateways, *self.nodes]:
+        for member in [*self.gateways, *self.healers, *self.nodes]:
             if member.is_running:
                 member.stop()
 
@@ -172,6 +200,15 @@ class Cluster:
         }
         return Member(f"gateway{index}", "liteio_gateway", environment, self.folder)
 
+    def _healer(self, index: int) -> Member:
+        environment = {
+            "LITEIO_HEALER_PEERS": self.peers,
+            "LITEIO_HEALER_NATS_URL": self.nats_url,
+            "LITEIO_HEALER_REGION": REGION,
+            "LITEIO_CLUSTER_SECRET": CLUSTER_SECRET,
+        }
+        return Member(f"healer{index}", "liteio_healer", environment, self.folder)
+
 
 @contextmanager
 def running(cluster: Cluster) -> Iterator[Cluster]:
@@ -185,13 +222,11 @@ def running(cluster: Cluster) -> Iterator[Cluster]:
 
 def is_ready(port: int) -> bool:
     """Whether a gateway says that it can serve."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = GatewayHost(port).connect(timeout_seconds=5)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -5,14 +5,14 @@ import hashlib
 import http.client
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 import botocore.auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, Server
+from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY
 
 _NAMESPACE: Final = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
@@ -45,10 +45,19 @@ class Answer:
         return [one.text or "" for one in root.iter() if one.tag.rpartition("}")[2] == name]
 
 
+class Host(Protocol):
+    """Where S3 is served."""
+
+    @property
+    def url(self) -> str: ...
+
+    def connect(self, *, timeout_seconds: float = ...) -> http.client.HTTPConnection: ...
+
+
 class S3Client:
     """Not for several threads at once. `timeout_seconds` bounds each wait for the socket."""
 
-    def __init__(self, server: Server, *, timeout_seconds: float = 30) -> None:
+    def __init__(self, server: Host, *, timeout_seconds: float = 30) -> None:
         self._server, self._timeout_seconds = server, timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
 
