@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from liteio_drives.remote.answer_stream import REASON_HEADER
 from liteio_drives.remote.frames import Frame, FrameDecoder, FrameError, FrameKind
+from liteio_drives.remote.messages import UNREADABLE
 from liteio_drives.remote.sealing import BAD_SEAL, ExchangeKey, NotAuthentic, ServerSessions, parse_seal
 from liteio_storage_node.asgi import ClientGone, Receive, Scope, Send, TooLarge, answer, read_body, read_chunk
 from liteio_storage_node.errors import log
@@ -68,7 +67,7 @@ async def refuse(send: Send, problem: Exception) -> None:
         await answer(send, 413 if isinstance(problem, TooLarge) else 400)
 
 
-MALFORMED: Final = (msgspec.DecodeError, FrameError, TooLarge)
+MALFORMED: Final = (*UNREADABLE, FrameError, TooLarge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +102,13 @@ class SealedStream:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         seal = parse_seal(authorization_of(scope))
         self.sessions.find(seal)
-        decoder = FrameDecoder()
+        decoder = FrameDecoder(first=FrameKind.OPEN)  # Nothing is proved yet: only a small frame is taken.
         frames: list[Frame] = []
         has_more = True
         while has_more and not frames:
             chunk, has_more = await read_chunk(receive)
             frames = decoder.receive(chunk)
-        if not frames or frames[0].kind is not FrameKind.OPEN:
+        if not frames:
             raise FrameError("a write stream begins with its head")
         head = frames[0].payload
         key = self.sessions.admit(seal, scope["method"], scope["path"], head)
