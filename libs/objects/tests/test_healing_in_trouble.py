@@ -13,6 +13,7 @@ from liteio_objects.healing import Healer
 from liteio_objects.maintenance import Upkeep, UpkeepTimes
 from liteio_objects.repairs import RepairQueue
 from liteio_objects.settling import Settled, Settler
+from liteio_testkit.drive_census import take_census
 from liteio_testkit.fault_plan import Fault
 from liteio_testkit.faulty_drive import FaultyDrive
 from liteio_testkit.polling import until
@@ -155,3 +156,17 @@ async def test_upkeep_goes_on_when_one_of_its_loops_fails(monkeypatch: pytest.Mo
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("size", [100, 400_000], ids=["inline", "in files"])
+async def test_a_record_that_a_drive_can_not_read_is_given_to_it_again(size: int) -> None:
+    bench = await filled_bench()
+    await bench.put("rotten", bytes(size))
+    await bench.settle()
+    [drive_set] = bench.store.engine.store_map.sets
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    name = KeyName(Space.OBJECT, bucket.bucket_id, b"rotten")
+    bench.drives[2].damage_key(name)
+    assert await bench.store.healer.scan(drive_set) == []
+    census = await take_census(bench.drives, name, VersionId(""), deadline=bench.deadline)
+    assert census.is_whole, str(census)

@@ -27,7 +27,16 @@ from liteio_drives.index_rows import IN_LIVE_INDEX, OUT_OF_LIVE_INDEX, Held, Key
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Bulk, Sql
 from liteio_drives.limits import NEWCOMERS_MAX
-from liteio_drives.record_view import CommitView, NamedFile, RowView, created_in, decode_held, files_of, version_bytes
+from liteio_drives.record_view import (
+    CommitView,
+    NamedFile,
+    RowView,
+    created_in,
+    decode_held,
+    files_of,
+    is_readable,
+    version_bytes,
+)
 from liteio_formats.bodies import BucketState, UploadState, decode_upload_body
 from liteio_formats.keys import part_prefix, split_upload_key
 from liteio_formats.record import Kind, Space
@@ -79,15 +88,9 @@ class _Facts(NamedTuple):
         """The register's rows that no tombstone hides."""
         return _visible(self.register, self.tombstones[0][0] if self.tombstones else 0)
 
-    def find(self, row: RowView) -> Held | None:
-        """The very record, if it is held as a row."""
-        for held in self.register:
-            if held.time == row.time and held.digest == row.digest:
-                return held
-        return None
-
-    def has_tombstone(self, row: RowView) -> bool:
-        return any(time == row.time and digest == row.digest for time, digest in self.tombstones)
+    def of_time(self, row: RowView) -> Held | None:
+        """The row of that time: the very record, unless it is damaged, or two writers chose one time."""
+        return next((held for held in self.register if held.time == row.time), None)
 
 
 class Changes:
@@ -246,13 +249,30 @@ class Changes:
         return _Facts(at, survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
     def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
-        """Whether the very record is held. A payload that comes with it replaces the stored one: it is a repair."""
+        """Whether the very record is held. What comes with it replaces what is stored, a payload always, the record's
+        bytes when they can not be read any more: it is a repair.
+        """
         if row.kind is Kind.TOMBSTONE:
-            return facts.has_tombstone(row)
-        held = facts.find(row)
-        if held and row.payload is not None:
+            return any(time == row.time for time, _ in facts.tombstones) and self._is_same(
+                row, self.rows.tombstone_bytes(at, row), lambda: self.rows.replace_tombstone(at, row)
+            )
+        held = facts.of_time(row)
+        if held is None or not self._is_same(
+            row, self._encoded(at, held), lambda: self.rows.replace_record(at, held, row.encoded)
+        ):
+            return False
+        if row.payload is not None:
             self.rows.replace_payload(at, held, row.payload, row.payload_hash)
-        return held is not None
+        return True
+
+    def _is_same(self, row: RowView, stored: bytes, mend: Callable[[], None]) -> bool:
+        """Whether these bytes, stored under the row's version and time, are the row's, or were before they rotted."""
+        if stored == row.encoded:
+            return True
+        if is_readable(stored):
+            return False
+        mend()
+        return True
 
     def _check_bucket(self, view: CommitView, row: RowView, survey: Survey) -> None:
         if row.space is Space.BUCKET:
@@ -349,9 +369,15 @@ class Changes:
 
     def _remove(self, at: KeyAt, row: Held, now_ns: int) -> None:
         if row.names_files:
-            for file in files_of(decode_held(self._encoded(at, row)), row.shard_index):
+            for file in self._files_of(at, row):
                 self.data.drop_name(file, now_ns)
         self.rows.remove_row(at, row)
+
+    def _files_of(self, at: KeyAt, row: Held) -> Sequence[NamedFile]:
+        """None when the record can not be read any more: its files stay, which is better than that the row does, in
+        the way of what replaces it."""
+        encoded = self._encoded(at, row)
+        return files_of(decode_held(encoded), row.shard_index) if is_readable(encoded) else ()
 
     def _mend_head(self, at: KeyAt, *, was_live: bool = False) -> int:
         """Put the live mark where it belongs. Returns the change of the number of live objects.

@@ -284,6 +284,25 @@ class RowTable:
             (*self._add_payload(payload), payload_hash or None, *at, held.created, held.version, held.time),
         )
 
+    def replace_record(self, at: KeyAt, held: Held, encoded: bytes) -> None:
+        """The record's own bytes again, where they can not be read any more."""
+        self._execute(
+            f"UPDATE records SET encoded = ? WHERE {_ROW}", (encoded, *at, held.created, held.version, held.time)
+        )
+
+    def replace_tombstone(self, at: KeyAt, row: RowView) -> None:
+        self._execute(
+            f"UPDATE tombstones SET encoded = ? WHERE {_OF_KEY} AND version = ? AND time = ?",
+            (row.encoded, *at, row.version, row.time),
+        )
+
+    def tombstone_bytes(self, at: KeyAt, row: RowView) -> bytes:
+        """Of the tombstone that is held of the row's version and time."""
+        found: bytes = self._execute(
+            f"SELECT encoded FROM tombstones WHERE {_OF_KEY} AND version = ? AND time = ?", (*at, row.version, row.time)
+        ).get
+        return found
+
     def _add_payload(self, payload: bytes | None) -> tuple[bytes | None, int | None]:
         """What of it goes into the row, and the number of the rest."""
         if payload is None:

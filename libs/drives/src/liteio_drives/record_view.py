@@ -131,6 +131,15 @@ def decode_held(encoded: bytes) -> Record:
         raise RecordCorrupt(str(problem)) from problem
 
 
+def is_readable(encoded: bytes) -> bool:
+    """Whether what the index holds is still a record: bits on a disk do turn."""
+    try:
+        decode_record(encoded)
+    except RecordError:
+        return False
+    return True
+
+
 _RecordFacts = tuple[Record, Space, BucketId, bytes, bytes, HybridTime, HybridTime, Kind, int, bool, bytes]
 
 

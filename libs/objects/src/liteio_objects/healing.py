@@ -167,6 +167,8 @@ class Healer:
             return False
         version_ids = next(iter(held.values()))
         registers = await read_registers(drive_set, name, version_ids, deadline=deadline)
+        if registers.damaged:
+            return False
         for version_id in version_ids:
             held_records = {
                 tuple((entry.digest, entry.is_settled) for entry in view.entries)

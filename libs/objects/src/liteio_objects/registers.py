@@ -23,12 +23,14 @@ HEDGE_SECONDS: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Registers:
-    """Some registers of one key as all answering drives hold them, each decided."""
+    """Some registers of one key as all answering drives hold them, each decided. `damaged`: the slots of drives that
+    hold something of the key that can not be read any more."""
 
     answers: Mapping[int, KeyAnswer]
     views: Mapping[VersionId, Mapping[int, View]]
     decisions: Mapping[VersionId, Decision]
     troubles: Sequence[StorageError] = field(default=())
+    damaged: frozenset[int] = frozenset()
 
 
 async def read_registers(
@@ -66,7 +68,8 @@ async def read_registers(
         if not any(is_being_trimmed(decision) for decision in decisions.values()):
             break
         await deadline.clock.sleep(RETRY_SECONDS * (attempt + 1))
-    return Registers(given, views, decisions, errors(answers))
+    damaged = frozenset(slot for slot, answer in answers.items() if isinstance(answer, RecordCorrupt))
+    return Registers(given, views, decisions, errors(answers), damaged)
 
 
 def _set_damaged_aside(answers: Answers[KeyAnswer]) -> None:

@@ -72,7 +72,7 @@ class Settler:
         for entry in candidates(views):
             weighed = weigh(entry, views, drive_set.code)
             if weighed.standing in (Standing.COMMITTED, Standing.FORWARD):
-                outcome = await self._finish(drive_set, name, weighed, views, deadline=deadline)
+                outcome = await self._finish(drive_set, name, weighed, views, registers.damaged, deadline=deadline)
                 if outcome.settled is not Settled.UNDECIDED:
                     return outcome
             if not await self._is_dead(drive_set, name, weighed, deadline=deadline):
@@ -86,19 +86,23 @@ class Settler:
         name: KeyName,
         weighed: Weighed,
         views: Mapping[int, View],
+        damaged: frozenset[int] = frozenset(),
         *,
         deadline: Deadline,
     ) -> frozenset[int]:
         """Give the record, with its shards, to the answering drives that lack it: until it is proven only to those that
         it names (R5). Returns the slots that hold it then.
 
-        R7: a version seen on W drives or settled anywhere lifts a fence against it.
+        R7: a version seen on W drives or settled anywhere lifts a fence against it. `damaged`: drives that can not read
+        what they hold of the key; one that is given a proven record in its place can again.
         """
         lacking = [
             slot
             for slot in views
             if slot not in weighed.holders and (weighed.is_proven or named_generation(weighed.record, slot))
         ]
+        if weighed.is_proven:
+            lacking += sorted(damaged - weighed.holders)
         if not lacking:
             return weighed.holders
         rows = await self._rows_for(drive_set, name, weighed, lacking, deadline=deadline)
@@ -115,17 +119,18 @@ class Settler:
         name: KeyName,
         weighed: Weighed,
         views: Mapping[int, View],
+        damaged: frozenset[int],
         *,
         deadline: Deadline,
     ) -> Outcome:
         if _is_finished(weighed, views, drive_set):
             return Outcome(Settled.WHOLE, weighed.holders)
-        holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
+        holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
             return Outcome(Settled.UNDECIDED)
         if not weighed.is_proven:  # It is now.
             weighed = replace(weighed, standing=Standing.COMMITTED, holders=holders)
-            holders = await self.roll_forward(drive_set, name, weighed, views, deadline=deadline)
+            holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
         await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
         return Outcome(Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL, holders)

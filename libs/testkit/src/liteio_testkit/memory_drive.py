@@ -265,6 +265,7 @@ class MemoryDrive:
         if commit.topology_number is not None and commit.topology_number < self._state.topology.number:
             raise StaleTopology(number=self._state.topology.number)
         steps = [_Step(row, decode_record(row.encoded)) for row in commit.rows]
+        self._damaged_keys.difference_update(step.name for step in steps if self._is_held(step))
         new = [step for step in steps if not self._is_held(step)]
         if not new:
             return
