@@ -79,7 +79,7 @@ class Machine:
         *,
         width: int = 4,
         parity: int | None = None,
-        seed: int = 0,
+        seed: object = 0,
         settings: DriveSettings = EAGER,
         clock: Clock | None = None,
     ) -> None:

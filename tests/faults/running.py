@@ -23,6 +23,7 @@ from tests.faults.registry import Row, Trial
 _MEMORY: Final = Path("/dev/shm")
 _PREFIX: Final = "liteio-faults-"
 _LOG_LINES: Final = 15
+_LINE_MAX: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def _run_apart(row: Row, trial: Trial, answer: Connection) -> None:
     try:
         answer.send((True, run_here(row, trial)))
     except BaseException:
-        answer.send((False, "\n".join([*said.getvalue().splitlines()[-_LOG_LINES:], traceback.format_exc()])))
+        lines = [*said.getvalue().splitlines()[-_LOG_LINES:], *traceback.format_exc().splitlines()]
+        answer.send((False, "\n".join(line[:_LINE_MAX] for line in lines)))
     # Threads that hang in a fault are left where they are.
     answer.close()
     os._exit(0)

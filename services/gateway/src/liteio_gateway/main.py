@@ -62,14 +62,6 @@ def run(settings: GatewaySettings) -> int:
             finally:
                 lines.flush()
 
-    lifespan = Lifespan(opening)
-    server = build_server(lifespan, settings)
-    has_failed = False
-
-    def fail() -> None:
-        nonlocal has_failed
-        has_failed = server.should_exit = True
-
-    lifespan.on_failure = fail
+    server = build_server(Lifespan(opening), settings)
     server.run(inherited_sockets(settings))
-    return 0 if server.started and not has_failed else 1
+    return 0 if server.started else 1
