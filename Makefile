@@ -10,6 +10,9 @@ APART = sim clients chaos cluster faults memory test_one_machine.py
 PARTS = unit sim clients chaos cluster faults memory
 PYTEST = $(BIN)/pytest -rs --durations=15 --durations-min=1
 PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header
+# The second generation of compose is a part of docker, the first a program of its own, which must be told of BuildKit.
+COMPOSE = DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 \
+	$$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 CODE = $(if $(T),$(T),libs services tests)
 
 .PHONY: help
@@ -18,11 +21,19 @@ help: ## Show this list
 	@printf '\nT=path narrows a target, for example: make test T=libs/base\n'
 
 ##@ Start here
-.PHONY: setup run
+.PHONY: setup run up down logs
 setup: ## Make .venv with everything in it (from a bare Debian with Python 3.11 or newer)
 	@tools/setup.sh
 run: setup ## Start a store on this machine: 4 drive folders under .data/, S3 on port 9000
 	@exec $(BIN)/liteio server --drives '.data/d{1...4}' $(ARGS)
+up: ## Start a cluster in containers, S3 on port 9000 (SCALE=3: three gateways), and print its credentials
+	@$(COMPOSE) up --build --detach --scale gateway=$(or $(SCALE),1) $(ARGS)
+	@$(COMPOSE) exec -T gateway sh -c 'echo "AWS_ACCESS_KEY_ID=$$(cat /secrets/root-access-key)" && \
+		echo "AWS_SECRET_ACCESS_KEY=$$(cat /secrets/root-secret-key)"'
+down: ## Stop the containers; the volumes stay (ARGS=--volumes: forget everything that is stored)
+	@$(COMPOSE) down $(ARGS)
+logs: ## Follow the containers' logs (ARGS=gateway: those of one service)
+	@$(COMPOSE) logs --follow --tail 100 $(ARGS)
 
 ##@ Prove it
 .PHONY: check test unit sim clients chaos cluster faults memory bench proof
@@ -37,7 +48,7 @@ clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all
 	@$(PYTEST) tests/clients $(ARGS)
 chaos: setup ## One machine from start to end; kill processes, cut power, lose drives (LITEIO_SEED=n repeats a run)
 	@$(PYTEST) tests/test_one_machine.py tests/chaos $(ARGS)
-cluster: setup ## Clusters of real processes: links cut, nodes killed and hung, clocks stepped (LITEIO_SEED=n repeats)
+cluster: setup ## Clusters of real processes, and compose.yaml in containers: links cut, nodes killed and hung, clocks stepped
 	@$(PYTEST) tests/cluster -rP $(ARGS)
 faults: setup ## The rows of the fault matrix, each in part (ARGS='-k 13' runs one; LITEIO_SEED=n repeats)
 	@$(PYTEST) tests/faults $(ARGS)

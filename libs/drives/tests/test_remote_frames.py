@@ -60,3 +60,12 @@ def test_an_unknown_kind_or_a_length_beyond_its_bound_is_refused_by_its_header(k
 def test_no_frame_longer_than_its_kind_may_be_is_made() -> None:
     with pytest.raises(FrameError):
         encode_frame(FrameKind.REPLY, bytes(REPLY_BYTES_MAX + 1000))
+
+
+def test_a_stream_that_begins_with_another_kind_than_is_due_is_refused_by_its_header() -> None:
+    """So that who has proved nothing yet can not have a large frame kept."""
+    large = encode_frame(FrameKind.HEAD, bytes(100_000))
+    with pytest.raises(FrameError):
+        FrameDecoder(first=FrameKind.OPEN).receive(large[:HEADER_BYTES])
+    decoder = FrameDecoder(first=FrameKind.OPEN)
+    assert len(decoder.receive(encode_frame(FrameKind.OPEN, b"head") + large)) == 2

@@ -1,9 +1,15 @@
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_base.ids import NULL_VERSION, BucketId, DataId, Generation, HybridTime
+from liteio_formats.bodies import decode_bucket_body, decode_upload_body
 from liteio_formats.record import (
+    DIGEST_BYTES,
     Kind,
     PartEntry,
     Record,
@@ -77,3 +83,30 @@ def test_records_with_equal_fields_have_equal_digests() -> None:
         )
 
     assert digest_of(make()) == digest_of(make())
+
+
+def test_text_that_is_no_utf8_under_a_right_digest_is_no_record() -> None:
+    """Who writes such a record writes its digest too."""
+    encoded = encode_record(
+        Record(
+            space=Space.OBJECT,
+            bucket_id=BucketId("0" * 32),
+            key=b"k",
+            version_id=NULL_VERSION,
+            kind=Kind.VALUE,
+            created=HybridTime(1),
+            time=HybridTime(1),
+            base=HybridTime(0),
+            generations=(),
+        )
+    )
+    start = encoded.index(digest_of(encoded))
+    packed = encoded[start + DIGEST_BYTES :].replace(b"0" * 32, b"\x80" * 32)
+    with pytest.raises(RecordError):
+        decode_record(encoded[:start] + blake2b(packed, digest_size=DIGEST_BYTES).digest() + packed)
+
+
+@pytest.mark.parametrize("decode", [decode_bucket_body, decode_upload_body])
+def test_text_that_is_no_utf8_is_no_body(decode: Callable[[bytes], object]) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(b"\x91\xa1\x80")

@@ -97,7 +97,7 @@ class Store:
             for index in range(self.set_count)
         ]
         tasks = OwnedTasks()
-        self.resolver = Resolver(KeyReader(Settler(Confirmer(clock, tasks)), tasks), self.set_of)
+        self.resolver = Resolver(KeyReader(Settler(Confirmer(clock, tasks)), tasks), lambda name: (self.set_of(name),))
 
     @property
     def deadline(self) -> Deadline:

@@ -112,7 +112,7 @@ async def test_a_bucket_that_was_opened_again_is_not_removed(bench: StoreBench) 
 
     async def open_and_put() -> None:
         buckets: Any = other.store._buckets
-        await buckets._reopen("photos", deadline=other.deadline)
+        await buckets._reopen("photos", 0, deadline=other.deadline)
         await other.put("a", b"kept")
 
     before_write(bench, open_and_put, skip=1)  # between closing it and its tombstone

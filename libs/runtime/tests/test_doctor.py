@@ -99,3 +99,34 @@ def test_a_key_of_another_certificate_is_bad(tmp_path: Path) -> None:
     authority.issue_cert("two.example.org").private_key_pem.write_to_path(str(tmp_path / "key.pem"))
     findings = examine(settings_of(tmp_path, cert=tmp_path / "cert.pem", key=tmp_path / "key.pem"))
     assert levels(findings, "TLS") == [Level.BAD]
+
+
+def cluster_settings(folder: Path, port: int) -> ServerSettings:
+    (secret := folder / "secret").write_text("a secret that is long enough")
+    secret.chmod(0o644)
+    authority = trustme.CA()
+    issued = authority.issue_cert("elsewhere.example")
+    authority.cert_pem.write_to_path(str(folder / "ca"))
+    issued.cert_chain_pems[0].write_to_path(str(folder / "cert"))
+    issued.private_key_pem.write_to_path(str(folder / "key"))
+    drives = f"https://127.0.0.1:{port}{folder}/d{{1...2}}"
+    files = {f"cluster_{name}": str(folder / name) for name in ("cert", "key", "ca")}
+    return settings_of(folder, drives=drives, cluster_secret_file=str(secret), **files)
+
+
+def test_a_cluster_is_looked_at_with_its_secret_its_certificate_and_its_nodes(tmp_path: Path) -> None:
+    port = free_port()
+    findings = examine(cluster_settings(tmp_path, port))
+    assert levels(findings, "cluster secret") == [Level.WARN]
+    assert levels(findings, "cluster certificate") == [Level.BAD, Level.GOOD]  # its name, and its dates
+    assert levels(findings, f"node 127.0.0.1:{port}") == [Level.BAD]
+    assert "is for elsewhere.example, not for 127.0.0.1" in render(findings)
+
+
+def test_a_cluster_without_certificates_is_warned_of(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("a secret that is long enough")
+    secret.chmod(0o600)
+    drives = f"http://127.0.0.1:{free_port()}{tmp_path}/d{{1...2}}"
+    findings = examine(settings_of(tmp_path, drives=drives, cluster_secret_file=str(secret)))
+    assert levels(findings, "cluster secret") == [Level.GOOD]
+    assert levels(findings, "cluster TLS") == [Level.WARN]

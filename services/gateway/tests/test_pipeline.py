@@ -16,6 +16,7 @@ from liteio_gateway.asgi import App, BrokenAnswer, Message, Receive, Scope, Send
 from liteio_gateway.guard import Guard
 from liteio_gateway.lifespan import Lifespan
 from liteio_gateway.request_log import LineLog
+from liteio_testkit.polling import until
 
 
 async def speak(app: App, method: str = "GET") -> Answer:
@@ -133,3 +134,76 @@ async def test_a_store_that_does_not_open_stops_the_server() -> None:
         yield drives[0]
 
     assert await live(Lifespan(opening)) == ["lifespan.startup.failed"]
+
+
+async def test_a_store_that_takes_its_time_is_not_waited_for() -> None:
+    """Requests before it is there: alive, and try again. A stop is heard then as well."""
+    opens = asyncio.Event()
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[App]:
+        await opens.wait()
+        yield answering(b"0", b"")
+
+    lifespan = Lifespan(opening, patience_seconds=0.01)
+    asked: asyncio.Queue[Message] = asyncio.Queue()
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    asked.put_nowait({"type": "lifespan.startup"})
+    living = asyncio.ensure_future(lifespan({"type": "lifespan"}, asked.get, told.put))
+    assert (await told.get())["type"] == "lifespan.startup.complete"
+    assert await status_of(lifespan, b"/health/live") == 200
+    assert await status_of(lifespan, b"/health/ready") == 503
+    assert await status_of(lifespan, b"/bucket/key") == 503
+    opens.set()
+
+    async def is_open() -> bool:
+        return await status_of(lifespan, b"/bucket/key") == 200
+
+    await until(is_open)
+    asked.put_nowait({"type": "lifespan.shutdown"})
+    await living
+    assert (await told.get())["type"] == "lifespan.shutdown.complete"
+
+
+async def test_a_stop_before_the_store_is_open_ends_at_once() -> None:
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[App]:
+        await asyncio.Event().wait()
+        yield answering(b"0", b"")
+
+    lifespan = Lifespan(opening, patience_seconds=0.01)
+    assert await live(lifespan) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_store_that_fails_late_is_told_to_the_server() -> None:
+    failed = asyncio.Event()
+
+    drives: list[App] = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[App]:
+        await asyncio.sleep(0.02)
+        yield drives[0]
+
+    lifespan = Lifespan(opening, on_failure=failed.set, patience_seconds=0.001)
+    asked: asyncio.Queue[Message] = asyncio.Queue()
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    asked.put_nowait({"type": "lifespan.startup"})
+    living = asyncio.ensure_future(lifespan({"type": "lifespan"}, asked.get, told.put))
+    async with asyncio.timeout(5):
+        await failed.wait()
+    asked.put_nowait({"type": "lifespan.shutdown"})
+    await living
+
+
+async def status_of(app: App, path: bytes) -> int:
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    await app({"type": "http", "method": "GET", "raw_path": path, "query_string": b"", "headers": []}, receive, send)
+    return int(told[0]["status"])

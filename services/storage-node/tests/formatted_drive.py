@@ -5,7 +5,7 @@ from pathlib import Path
 from liteio_base.clock import Clock
 from liteio_base.ids import new_deployment_id, new_drive_id
 from liteio_drives.drive_format import prepare, take_on
-from liteio_drives.files import RealFiles
+from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
 from liteio_formats.format_json import DriveFormat
@@ -31,5 +31,6 @@ def format_drive(path: Path, slot: int = 0) -> DriveFormat:
     return drive
 
 
-async def open_drive(path: Path, clock: Clock, settings: DriveSettings) -> LocalDrive:
-    return await LocalDrive.open(str(path), 0, clock=clock, randomness=SeededRandomness("open"), settings=settings)
+async def open_drive(path: Path, clock: Clock, settings: DriveSettings, files: FileSystem | None = None) -> LocalDrive:
+    randomness = SeededRandomness("open")
+    return await LocalDrive.open(str(path), 0, clock=clock, randomness=randomness, settings=settings, files=files)

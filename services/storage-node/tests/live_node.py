@@ -8,6 +8,7 @@ from liteio_contracts.storage import StorageAPI
 from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.node_connection import NodeConnection
 from liteio_storage_node.app import build_app
+from liteio_storage_node.peers import Peers
 from liteio_storage_node.server import NodeServer
 
 SECRET = b"a cluster secret for tests only"
@@ -15,10 +16,15 @@ SECRET = b"a cluster secret for tests only"
 
 @asynccontextmanager
 async def serving(
-    drives: Sequence[StorageAPI], *, port: int = 0, locks: LockTable | None = None, secret: bytes = SECRET
+    drives: Sequence[StorageAPI],
+    *,
+    port: int = 0,
+    locks: LockTable | None = None,
+    secret: bytes = SECRET,
+    peers: Peers | None = None,
 ) -> AsyncIterator[NodeServer]:
-    app = build_app(drives, secret, SystemClock(), SystemRandomness(), locks=locks)
-    server = NodeServer(app, "127.0.0.1", port)
+    app = build_app(drives, secret, SystemClock(), SystemRandomness(), locks=locks, peers=peers)
+    server = NodeServer(app, "127.0.0.1", port, peers=peers)
     await server.start()
     try:
         yield server

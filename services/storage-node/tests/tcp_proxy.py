@@ -9,7 +9,8 @@ _LINGER_RESET = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
 
 
 class TcpProxy:
-    """Forwards to a port of this machine. `is_blackhole`: takes bytes and passes none on, either way."""
+    """Forwards to a port of this machine. `is_blackhole`: takes bytes and passes none on, either way. `heard`: what
+    clients sent, a connection each."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -19,6 +20,7 @@ class TcpProxy:
         self.is_blackhole = False
         self.refuses = False
         self.connection_count = 0
+        self.heard: list[bytearray] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -52,14 +54,17 @@ class TcpProxy:
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         self._writers |= {writer, inner_writer}
-        for source, sink in ((reader, inner_writer), (inner_reader, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
+        heard = bytearray()
+        self.heard.append(heard)
+        for source, sink, record in ((reader, inner_writer, heard), (inner_reader, writer, bytearray())):
+            task = asyncio.create_task(self._pump(source, sink, record))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, record: bytearray) -> None:
         try:
             while chunk := await source.read(65536):
+                record += chunk
                 if not self.is_blackhole:
                     sink.write(chunk)
                     await sink.drain()

@@ -2,7 +2,7 @@
 last, with defaults."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -60,6 +60,8 @@ class UploadBody(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     object_etag: str = ""
 
 
+Body = TypeVar("Body")
+
 _bucket_decoder: Final = msgspec.msgpack.Decoder(BucketBody)
 _upload_decoder: Final = msgspec.msgpack.Decoder(UploadBody)
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -71,9 +73,17 @@ def encode_body(body: BucketBody | UploadBody) -> bytes:
 
 def decode_bucket_body(packed: bytes) -> BucketBody:
     """Raises msgspec.DecodeError when `packed` is no bucket body."""
-    return _bucket_decoder.decode(packed)
+    return _decode(_bucket_decoder, packed)
 
 
 def decode_upload_body(packed: bytes) -> UploadBody:
     """Raises msgspec.DecodeError when `packed` is no upload body."""
-    return _upload_decoder.decode(packed)
+    return _decode(_upload_decoder, packed)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Body], packed: bytes) -> Body:
+    """msgspec says nothing of its own about text that is no UTF-8."""
+    try:
+        return decoder.decode(packed)
+    except UnicodeDecodeError as problem:
+        raise msgspec.DecodeError(str(problem)) from problem

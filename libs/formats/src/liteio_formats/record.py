@@ -125,7 +125,7 @@ def decode_record(encoded: bytes) -> Record:
         raise _wrong(encoded)
     try:
         return _decoder.decode(packed)
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise RecordError(f"the record's fields can not be read: {problem}") from problem
 
 

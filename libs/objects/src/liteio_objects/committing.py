@@ -31,6 +31,7 @@ from liteio_contracts.storage_errors import (
     RequirementMissing,
     ShardMissing,
     StaleBucket,
+    StaleTopology,
     StorageError,
     Superseded,
 )
@@ -56,7 +57,16 @@ COMMIT_SECONDS: Final = 6.0
 
 
 class BucketChanged(Exception):
-    """The bucket's configuration is newer than the one this write was made for, and nothing was written."""
+    """The bucket's configuration is newer than the one this write was made for, and nothing was written. `number`: of
+    the newest that a drive told of."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class TopologyChanged(Exception):
+    """The store has a newer topology than the one by which this write looked for its key, and nothing was written."""
 
 
 class VersionWrite(msgspec.Struct, frozen=True):
@@ -71,6 +81,9 @@ class VersionWrite(msgspec.Struct, frozen=True):
     staged_slots: where the record's shard files are; None when it has none.
     not_before: a time that the record's must come after, besides all that is seen under the key.
     also: more rows for the same transactions, made from the finished record.
+    topology_number: by which the key was looked for; None when that is not to be checked, since only what is known to
+    be there is changed.
+    is_only_place: the key may live in no other set.
     """
 
     name: KeyName
@@ -87,6 +100,8 @@ class VersionWrite(msgspec.Struct, frozen=True):
     not_before: HybridTime = NO_TIME
     also: Callable[[Record], tuple[RowCommit, ...]] | None = None
     event: Callable[[Record], bytes | None] | None = None
+    topology_number: int | None = None
+    is_only_place: bool = True
 
 
 class Committer:
@@ -110,7 +125,8 @@ class Committer:
         """Read, decide, commit to W drives at least, and start the confirm. Returns the record as committed.
 
         A key that is likely new is committed first and read only when that was refused.
-        Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged.
+        Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged,
+        TopologyChanged.
         """
         may_be_new = _may_make_a_key(write)
         guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new else None
@@ -259,6 +275,7 @@ class Committer:
                 requires=write.requires,
                 events=(event,) if event is not None and events_left > 0 else (),
                 is_unread=is_unread,
+                topology_number=write.topology_number,
             )
             events_left -= 1
         return commits
@@ -316,6 +333,7 @@ def _may_make_a_key(write: VersionWrite) -> bool:
     draft = write.draft
     return (
         draft.space is Space.OBJECT
+        and write.is_only_place
         and bool(draft.parts)
         and write.version_id == NULL_VERSION
         and write.scope is CasScope.KEY
@@ -339,8 +357,10 @@ def refusal_error(drive_set: DriveSet, write: VersionWrite, refusals: Sequence[S
     kinds = Counter(type(refusal) for refusal in refusals)
     if BucketHoldsObjects in kinds:
         return BucketNotEmpty(write.name.key.decode(errors="replace"))
+    if StaleTopology in kinds:
+        return TopologyChanged()
     if StaleBucket in kinds:
-        return BucketChanged()
+        return BucketChanged(max(each.fields.get("number", 0) for each in refusals if isinstance(each, StaleBucket)))
     # A drive that was emptied lacks the upload too: only more drives than may be lost can tell that it is gone.
     if write.requires is not None and kinds[RequirementMissing] > drive_set.code.m:
         return UploadMissing(write.requires.key[-48:].decode(errors="replace"))

@@ -14,8 +14,10 @@ from liteio_formats.record import Kind, Record
 from liteio_objects.committing import Committer, VersionWrite
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet
+from liteio_objects.homes import Homes
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import KeyReader
+from liteio_objects.map_keeping import MapKeeper, OpenPool, no_pools
 from liteio_objects.resolving import Resolver
 from liteio_objects.settling import Settler
 from liteio_objects.shard_io import ShardIO
@@ -25,7 +27,7 @@ from liteio_objects.tasks import OwnedTasks
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    store_map: StoreMap
+    maps: MapKeeper
     clock: Clock
     randomness: Randomness
     locks: LockAPI
@@ -36,7 +38,13 @@ class Engine:
     reader: KeyReader
     committer: Committer
     resolver: Resolver
+    homes: Homes
     on_incomplete: Callable[[DriveSet, VersionRef], None]
+
+    @property
+    def store_map(self) -> StoreMap:
+        """The map of now. An operation takes it once: the places it finds and the topology it names belong together."""
+        return self.maps.current
 
     @classmethod
     def build(
@@ -46,16 +54,19 @@ class Engine:
         randomness: Randomness,
         locks: LockAPI,
         on_incomplete: Callable[[DriveSet, VersionRef], None],
+        open_pool: OpenPool = no_pools,
     ) -> "Engine":
+        maps = MapKeeper(store_map, open_pool)
         tasks = OwnedTasks()
         shard_io = ShardIO(clock, tasks)
         confirmer = Confirmer(clock, tasks)
         settler = Settler(confirmer)
         reader = KeyReader(settler, tasks)
         committer = Committer(reader, confirmer, HybridClock(clock, randomness), randomness, tasks, on_incomplete)
-        resolver = Resolver(reader, store_map.set_of)
+        resolver = Resolver(reader, lambda name: maps.current.sets_of(name))
+        homes = Homes(lambda: maps.current, reader, committer, clock)
         return cls(
-            store_map,
+            maps,
             clock,
             randomness,
             locks,
@@ -66,6 +77,7 @@ class Engine:
             reader,
             committer,
             resolver,
+            homes,
             on_incomplete,
         )
 

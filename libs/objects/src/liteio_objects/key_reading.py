@@ -5,7 +5,7 @@ on W drives, so at least one of those asked would have shown it. Everything else
 registers, and a recommit where the rule asks for one.
 """
 
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -71,12 +71,14 @@ class KeyReader:
         name: KeyName,
         *,
         payload_order: Sequence[int] | None = None,
+        hear: Callable[[Iterable[KeyAnswer]], None] | None = None,
         deadline: Deadline,
     ) -> Found:
         """The newest version that is there: a value or a delete marker. Raises ReadQuorumLost when that can not be
         told.
 
         `payload_order`: the slots by shard index, when an inline object's payload is wanted, too; None: any drives do.
+        `hear`: is told the drives' own answers, those of N-W+1 at least.
         """
         code, deadline = drive_set.code, deadline.sooner(READ_SECONDS)
         wants_payload = payload_order is not None
@@ -86,10 +88,14 @@ class KeyReader:
         heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
         known = values(heads)
         found = agreed(known, drive_set) if len(known) == len(first) else None
+        if hear is not None:
+            hear(known.values())
         if found is not None:
             return found
         missing = [slot for slot in first if slot not in known]
         heads |= await self._ask_heads(drive_set, [*rest, *missing], query, known, deadline=deadline)
+        if hear is not None:
+            hear(values(heads).values())
         return await self._weigh_heads(drive_set, name, heads, wants_payload=wants_payload, deadline=deadline)
 
     async def version(

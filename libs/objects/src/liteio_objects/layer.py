@@ -42,6 +42,7 @@ from liteio_objects.buckets import BucketStore
 from liteio_objects.drive_set import DriveSet, ask_most, values
 from liteio_objects.engine import Engine
 from liteio_objects.healing import Healer
+from liteio_objects.map_keeping import OpenPool, no_pools
 from liteio_objects.object_listing import ObjectListing
 from liteio_objects.object_reads import ObjectReading
 from liteio_objects.object_writes import ObjectWriting
@@ -54,7 +55,7 @@ class Store(ObjectLayer):
     """Every role, over the sets of a `StoreMap`. `start` begins background repairs; `close` drains what is under way.
 
     `report`: hears of keys that need a repair and answers whether somebody else will see to it; what nobody takes, this
-    process repairs itself.
+    process repairs itself. `open_pool`: opens the drives of a pool that is added while the store is open.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Store(ObjectLayer):
         randomness: Randomness,
         locks: LockAPI,
         report: Callable[[DriveSet, KeyName], bool] = lambda drive_set, name: False,
+        open_pool: OpenPool = no_pools,
     ) -> None:
         self._report = report
         self.repairs = RepairQueue(clock)
-        self.engine = Engine.build(store_map, clock, randomness, locks, self._note)
+        self.engine = Engine.build(store_map, clock, randomness, locks, self._note, open_pool)
         self.healer = Healer(self.engine)
         self._buckets = BucketStore(self.engine)
         self._reading = ObjectReading(self.engine, self._buckets)
@@ -91,6 +93,10 @@ class Store(ObjectLayer):
         name = KeyName(*ref.name)
         if not self._report(drive_set, name):
             self.repairs.add(drive_set, name)
+
+    async def copy_buckets(self, sets: Sequence[DriveSet], *, deadline: Deadline) -> None:
+        """Give every bucket's record to the sets of a pool that takes no keys yet."""
+        await self._buckets.copy_all(sets, deadline=deadline)
 
     async def drives_ready(self, *, deadline: Deadline) -> bool:
         for drive_set in self.engine.store_map.sets:

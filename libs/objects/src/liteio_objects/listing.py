@@ -7,7 +7,8 @@ remembered between pages: a listing goes on behind a key, whoever answers it.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final
@@ -215,7 +216,11 @@ class _LatestListing(_Listing):
         return LatestPage(records, tuple(prefixes), len(shown.items) > limit, items[-1].key if items else b"")
 
     async def decide(self, met: Sequence[_Met]) -> list[_Item]:
-        records = {candidate.key: _decoded(candidate) for _, _, candidate in met if not candidate.is_prefix}
+        keys = [candidate for _, _, candidate in met if not candidate.is_prefix]
+        records = {candidate.key: _decoded(candidate) for candidate in keys}
+        if len(records) < len(keys):  # Two sets show the same key: it lives in one of them.
+            shown = Counter(candidate.key for candidate in keys)
+            records.update((key, None) for key, count in shown.items() if count > 1)
         unsure = [key for key, record in records.items() if record is None]
         decided = await asyncio.gather(*(self.context.latest(self.name(key)) for key in unsure))
         records.update(zip(unsure, decided, strict=True))
@@ -228,10 +233,12 @@ class _VersionsListing(_Listing):
     async def decide(self, met: Sequence[_Met]) -> list[_Item]:
         records: dict[Position, Record | None] = {}
         unsure: dict[bytes, list[Candidate]] = {}
+        in_two_sets = self._keys_in_two_sets(met)
         for position, _, candidate in met:
             if candidate.is_prefix:
                 continue
-            records[position] = record = candidate.record or _decoded(candidate)
+            record = None if candidate.key in in_two_sets else candidate.record or _decoded(candidate)
+            records[position] = record
             if record is None:
                 unsure.setdefault(candidate.key, []).append(candidate)
         decided = await asyncio.gather(*(self._decide_key(key, rows) for key, rows in unsure.items()))
@@ -240,6 +247,17 @@ class _VersionsListing(_Listing):
         items = [_Item(position[0], record) for position, record in records.items() if record is not None]
         prefixes = await self.decide_prefixes(met)
         return sorted(items + prefixes, key=_KEY) if prefixes else items
+
+    def _keys_in_two_sets(self, met: Sequence[_Met]) -> Collection[bytes]:
+        """Keys that live in one of the sets that show them, which the read rule tells."""
+        if len(self._sets) == 1:
+            return ()
+        first: dict[bytes, int] = {}
+        return {
+            candidate.key
+            for _, number, candidate in met
+            if not candidate.is_prefix and first.setdefault(candidate.key, number) != number
+        }
 
     async def _decide_key(self, key: bytes, rows: Sequence[Candidate]) -> dict[Position, Record]:
         """The committed records of these versions, at their positions. A version whose committed record was created at

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId
 from liteio_contracts.locks import LockTimeout
 from liteio_contracts.object_errors import OperationTimeout
 from liteio_contracts.object_layer import BucketInfo
@@ -11,7 +12,11 @@ from liteio_objects.engine import Engine
 
 def object_lock(info: BucketInfo, key: bytes) -> bytes:
     """The lock that writers of an object hold, completing an upload of it included."""
-    return b"\x00".join((b"object", info.bucket_id.encode(), key))
+    return object_lock_of(info.bucket_id, key)
+
+
+def object_lock_of(bucket_id: BucketId, key: bytes) -> bytes:
+    return b"\x00".join((b"object", bucket_id.encode(), key))
 
 
 def bucket_lock(name: str) -> bytes:

@@ -66,6 +66,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep("expire", self._times.expire_every, self.expire_uploads))
             while True:
+                await self._hear_of_topology()
                 sets = self._engine.store_map.sets
                 for set_index in range(begun, len(sets)):
                     self._begin_duties(group, set_index)
@@ -130,6 +131,8 @@ class Upkeep:
             takes_writes = not isinstance(status, StorageError) and status.state in TAKES_WRITES
             has_returned = has_returned or (takes_writes and not self._took_writes.get((set_index, slot), False))
             self._took_writes[set_index, slot] = takes_writes
+            if takes_writes:  # It was away while the topology changed, or is another drive now.
+                await ask(self._engine.maps.give_to(drive_set.drives[slot], deadline=self._deadline()))
             if takes_writes and not isinstance(status, StorageError) and not status.is_authoritative:
                 await self._rebuild(drive_set, slot, status.drive_id)
         if has_returned:
@@ -153,6 +156,13 @@ class Upkeep:
 
     def _set(self, set_index: int) -> DriveSet:
         return self._engine.store_map.sets[set_index]
+
+    async def _hear_of_topology(self) -> None:
+        """This process asks for no buckets, which would tell it."""
+        try:
+            await self._engine.maps.refresh(deadline=self._deadline())
+        except ObjectError as trouble:
+            _log.warning("the topology is not known for sure: %s; will try again", trouble)
 
     async def _settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId) -> bool:
         """Whether the register is settled now. The trouble of one must not keep the others waiting."""

@@ -73,9 +73,8 @@ class ObjectListing:
         if is_version_id(version_id):
             return created_of(version_id)
         name = KeyName(Space.OBJECT, info.bucket_id, key.encode())
-        place = self._engine.store_map.place(info.bucket_id, name.key)
-        found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
-        return found.record.created if found.record is not None else None
+        found = await self._engine.resolver.resolve_versions(name, (version_id,), deadline=deadline)
+        return found[0].created if found else None
 
 
 def _after(after: str, prefix: str, delimiter: str) -> bytes:

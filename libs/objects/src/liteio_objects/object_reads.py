@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from liteio_base.byte_span import ByteSpan
 from liteio_base.deadline import Deadline
+from liteio_base.ids import NO_TIME
 from liteio_contracts.object_errors import DeleteMarkerFound, ObjectMissing, ReadQuorumLost, VersionMissing
 from liteio_contracts.object_layer import BucketInfo, ObjectInfo, ReadObject
 from liteio_contracts.storage import KeyName
@@ -54,15 +55,29 @@ class ObjectReading:
     ) -> tuple[BucketInfo, Place, Found]:
         """The record asked for, or none. Raises BucketMissing and ReadQuorumLost only."""
         info = self._buckets.remembered(request.bucket) or await self._buckets.bucket(request.bucket, deadline=deadline)
-        place = self._engine.store_map.place(info.bucket_id, request.key.encode())
-        found = await self._read(info, place, request, wants_payload, deadline)
-        if found.record is None:  # Absence must not rest on a remembered bucket.
-            fresh = await self._buckets.bucket(request.bucket, deadline=deadline)
-            if fresh.bucket_id != info.bucket_id:
-                place = self._engine.store_map.place(fresh.bucket_id, request.key.encode())
-                found = await self._read(fresh, place, request, wants_payload, deadline)
-            info = fresh
-        return info, place, found
+        key = request.key.encode()
+        while True:
+            place = self._engine.store_map.place(info.bucket_id, key)
+            found = await self._read(info, place, request, wants_payload, deadline)
+            if found.record is None and not place.is_only:
+                place, found = await self._read_older(info, place, request, wants_payload, deadline)
+            if found.record is not None:
+                return info, place, found
+            # Absence must not rest on a remembered bucket, nor on a map that is out of date.
+            before, info = info, await self._buckets.bucket(request.bucket, deadline=deadline)
+            if info.bucket_id == before.bucket_id and place.topology_number == self._engine.store_map.number:
+                return info, place, found
+
+    async def _read_older(
+        self, info: BucketInfo, newest: Place, request: ReadObject, wants_payload: bool, deadline: Deadline
+    ) -> tuple[Place, Found]:
+        """Look where older epochs place a key that is not in the newest one's place."""
+        for place in self._engine.store_map.places(info.bucket_id, request.key.encode()):
+            if place.drive_set is not newest.drive_set:
+                found = await self._read(info, place, request, wants_payload, deadline)
+                if found.record is not None:
+                    return place, found
+        return newest, Found(None, NO_TIME)
 
     def _read(
         self, info: BucketInfo, place: Place, request: ReadObject, wants_payload: bool, deadline: Deadline

@@ -1,5 +1,7 @@
 """The ObjectWrites role: put, link, delete, tags."""
 
+from typing import Final
+
 import msgspec
 
 from liteio_base.deadline import Deadline
@@ -9,6 +11,7 @@ from liteio_contracts.object_errors import (
     ConditionalConflict,
     NotLinkable,
     ObjectMissing,
+    OperationTimeout,
     ReadQuorumLost,
 )
 from liteio_contracts.object_layer import (
@@ -37,7 +40,12 @@ from liteio_objects.object_reads import MorePayloads, ObjectReading, shown
 from liteio_objects.shard_coding import PayloadShard
 from liteio_objects.shard_reading import rebuild_inline
 from liteio_objects.shard_writing import StoredBody, store_body
+from liteio_objects.staging import Staged, move_staged
 from liteio_objects.store_map import Place
+
+_ELSEWHERE: Final = "the data does not lie where the new key's data must lie"
+# A key that was nowhere when its bytes were stored, and is in another place when they are committed, stays there.
+_MOVES_MAX: Final = 3
 
 
 class ObjectWriting:
@@ -49,7 +57,10 @@ class ObjectWriting:
     async def put(self, request: PutObject, body: Body, *, deadline: Deadline) -> ObjectInfo:
         seconds = deadline.seconds_left()
         info = self._buckets.remembered(request.bucket) or await self._buckets.bucket(request.bucket, deadline=deadline)
-        place = self._engine.store_map.place(info.bucket_id, request.key.encode())
+        key = request.key.encode()
+        place = self._engine.store_map.place(info.bucket_id, key)
+        if not place.is_only:  # As far as can be told without the key's lock.
+            place = await self._engine.homes.look(info.bucket_id, key, deadline=deadline)
         stored = await store_body(
             place.drive_set,
             place.order,
@@ -61,12 +72,8 @@ class ObjectWriting:
         )
         facts = body.facts()
         draft = self._draft(request, info.bucket_id, place, stored, facts)
-        payloads = dict(enumerate(stored.inline)) if stored.inline is not None else {}
-        staged = None
-        if stored.part is not None and stored.inline is None:
-            staged = frozenset(place.drive_set.slots) - stored.failed_slots
         # The client took its time with the body: what follows is bounded by the time that was given at the start.
-        return await self._write(request, info, place, draft, payloads, staged, seconds)
+        return await self._write(request, info, Staged.of(place, draft, stored), seconds)
 
     async def link(self, request: LinkObject, *, deadline: Deadline) -> ObjectInfo:
         _, source_place, found = await self._reading.find(request.source, wants_payload=False, deadline=deadline)
@@ -74,8 +81,10 @@ class ObjectWriting:
         target = request.target
         info = await self._buckets.cached(target.bucket, deadline=deadline)
         place = self._engine.store_map.place(info.bucket_id, target.key.encode())
+        if not place.is_only:
+            place = await self._engine.homes.look(info.bucket_id, target.key.encode(), deadline=deadline)
         if place.drive_set is not source_place.drive_set or source.is_inline:
-            raise NotLinkable("the data does not lie where the new key's data must lie")
+            raise NotLinkable(_ELSEWHERE)
         if (source.etag, source.modified_ns) != (request.source_info.etag, request.source_info.modified_ns):
             raise NotLinkable("the source has changed")
         draft = msgspec.structs.replace(
@@ -86,7 +95,7 @@ class ObjectWriting:
             metadata=dict(target.metadata),
             tags=target.tags,
         )
-        return await self._write(target, info, place, draft, {}, None, deadline.seconds_left())
+        return await self._write(target, info, Staged(place, draft, is_linked=True), deadline.seconds_left())
 
     async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
         async def work(info: BucketInfo) -> DeleteResult:
@@ -130,60 +139,63 @@ class ObjectWriting:
             checksum=facts.checksum,
         )
 
-    async def _write(
-        self,
-        request: PutObject,
-        info: BucketInfo,
-        place: Place,
-        draft: Record,
-        payloads: dict[int, PayloadShard],
-        staged_slots: frozenset[int] | None,
-        seconds: float,
-    ) -> ObjectInfo:
+    async def _home(self, info: BucketInfo, key: bytes, deadline: Deadline) -> Place:
+        """Where the key lives. Under its lock."""
+        place = self._engine.store_map.place(info.bucket_id, key)
+        return place if place.is_only else await self._engine.homes.find(info.bucket_id, key, deadline=deadline)
+
+    async def _write(self, request: PutObject, info: BucketInfo, staged: Staged, seconds: float) -> ObjectInfo:
         first_id = info.bucket_id
 
         async def work(info: BucketInfo) -> ObjectInfo:
             if info.bucket_id != first_id:  # Deleted and made anew meanwhile: the bytes lie where the old one's lie.
                 raise BucketMissing(request.bucket)
-            deadline = Deadline.after(seconds, self._engine.clock)
-            return await self._engine.tasks.to_its_end(
-                self._write_locked(request, info, place, draft, payloads, staged_slots, deadline)
-            )
+            return await self._engine.tasks.to_its_end(self._write_staged(request, info, staged, seconds))
 
         deadline = Deadline.after(seconds, self._engine.clock)
         return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
 
-    async def _write_locked(
-        self,
-        request: PutObject,
-        info: BucketInfo,
-        place: Place,
-        draft: Record,
-        payloads: dict[int, PayloadShard],
-        staged_slots: frozenset[int] | None,
-        deadline: Deadline,
-    ) -> ObjectInfo:
-        write = VersionWrite(
+    async def _write_staged(self, request: PutObject, info: BucketInfo, staged: Staged, seconds: float) -> ObjectInfo:
+        """Commit it where the key lives, after moving the bytes there if they lie elsewhere."""
+        for _ in range(_MOVES_MAX):
+            deadline = Deadline.after(seconds, self._engine.clock)
+            async with hold(self._engine, [object_lock(info, staged.draft.key)], deadline=deadline):
+                home = staged.place
+                if not home.is_only or home.topology_number != self._engine.store_map.number:
+                    home = await self._home(info, staged.draft.key, deadline)
+                if home.drive_set is staged.place.drive_set:
+                    write = self._write_of(request, info, home, staged, deadline)
+                    record = await self._engine.committer.write(home.drive_set, write, deadline=deadline)
+                    return object_info(info, record, is_latest=True)
+            if staged.is_linked:
+                raise NotLinkable(_ELSEWHERE)
+            staged = await move_staged(staged, home, self._engine.shard_io, self._engine.randomness)
+        raise OperationTimeout("the key does not stay where it was found")
+
+    def _write_of(
+        self, request: PutObject, info: BucketInfo, place: Place, staged: Staged, deadline: Deadline
+    ) -> VersionWrite:
+        draft = staged.draft
+        return VersionWrite(
             name=KeyName(Space.OBJECT, info.bucket_id, draft.key),
             draft=draft,
             version_id=None if versions_a_write(info) else NULL_VERSION,
             check=condition_check(request.key, request.condition),
-            payloads=payloads,
-            staged_slots=staged_slots,
+            payloads=staged.payloads,
+            staged_slots=staged.slots,
             bucket_number=info.number,
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             event=event_row(info, request.event_name, request.event_facts),
+            topology_number=place.topology_number,
+            is_only_place=place.is_only,
         )
-        async with hold(self._engine, [object_lock(info, draft.key)], deadline=deadline):
-            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
-        return object_info(info, record, is_latest=True)
 
     # --- delete
 
     async def _delete(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
         key = request.key.encode()
-        place = self._engine.store_map.place(info.bucket_id, key)
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+            place = await self._home(info, key, deadline)
             if request.version_id is not None:
                 return await self._delete_version(request, request.version_id, info, place, deadline)
             if info.versioning.value:
@@ -204,12 +216,12 @@ class ObjectWriting:
             deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
         else:
             if found.record is None:
-                await self._buckets.must_be_current(info, deadline=deadline)
+                await self._buckets.must_be_current(info, place.topology_number, deadline=deadline)
                 return DeleteResult(is_delete_marker=False, version_id=version_id)
             if check is not None:
                 check(found.record)
             is_marker = found.record.kind is Kind.DELETE_MARKER
-        write = self._removal(request, info, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
+        write = self._removal(request, info, place, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
         await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return DeleteResult(is_delete_marker=is_marker, version_id=version_id)
 
@@ -230,18 +242,18 @@ class ObjectWriting:
                 check(found.record)
             is_there = found.record is not None
         if is_there:
-            write = self._removal(request, info, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
+            write = self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
             write = msgspec.structs.replace(write, check=check)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         else:  # A remembered configuration could hide that the bucket is versioned by now, or gone.
-            await self._buckets.must_be_current(info, deadline=deadline)
+            await self._buckets.must_be_current(info, place.topology_number, deadline=deadline)
         return DeleteResult(is_delete_marker=False, version_id=None)
 
     async def _add_marker(
         self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
     ) -> DeleteResult:
         version_id = None if versions_a_write(info) else NULL_VERSION
-        write = self._removal(request, info, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
+        write = self._removal(request, info, place, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
         write = msgspec.structs.replace(write, check=condition_check(request.key, request.condition))
         record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return DeleteResult(is_delete_marker=True, version_id=record.version_id)
@@ -250,6 +262,7 @@ class ObjectWriting:
         self,
         request: DeleteObject,
         info: BucketInfo,
+        place: Place,
         kind: Kind,
         version_id: VersionId | None,
         scope: CasScope,
@@ -278,6 +291,8 @@ class ObjectWriting:
             bucket_number=info.number,
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             event=event_row(info, event_name, request.event_facts),
+            topology_number=place.topology_number,
+            is_only_place=place.is_only,
         )
 
     # --- tags
@@ -306,6 +321,8 @@ class ObjectWriting:
                 payloads=await self._all_payloads(place, before, found, deadline),
                 bucket_number=info.number,
                 reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
+                topology_number=place.topology_number,
+                is_only_place=place.is_only,
             )
             record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return object_info(info, record, is_latest=request.version_id is None)

@@ -6,10 +6,9 @@ from typing import Final
 from liteio_base.deadline import Deadline
 from liteio_base.ids import SYSTEM_BUCKET, BucketId
 from liteio_contracts.object_errors import ObjectError
-from liteio_contracts.storage import ListQuery
+from liteio_contracts.storage import KeyName, ListQuery
 from liteio_contracts.storage_errors import StorageError
 from liteio_formats.bodies import UploadState, decode_bucket_body, decode_upload_body
-from liteio_formats.keys import split_upload_key
 from liteio_formats.record import Record, Space
 from liteio_objects.engine import Engine
 from liteio_objects.listing import list_latest
@@ -73,8 +72,12 @@ class UploadExpiry:
         return self._engine.clock.now_ns() - since_ns > kept_seconds * _NS
 
     async def _remove_upload(self, bucket_id: BucketId, key: bytes, record: Record) -> None:
-        place = self._engine.store_map.place(bucket_id, split_upload_key(key)[0])
-        await self._engine.remove_record(place.drive_set, record, deadline=self._deadline())
+        name = KeyName(Space.UPLOAD, bucket_id, key)
+        for drive_set in self._engine.store_map.sets_of(name):
+            found = await self._engine.reader.latest(drive_set, name, deadline=self._deadline())
+            if found.record is not None:
+                await self._engine.remove_record(drive_set, record, deadline=self._deadline())
+                return
 
     def _deadline(self) -> Deadline:
         return Deadline.after(_CALL_SECONDS, self._engine.clock)

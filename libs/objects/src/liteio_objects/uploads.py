@@ -77,7 +77,7 @@ class Uploads:
 
     async def upload(self, name: UploadName, *, deadline: Deadline) -> UploadInfo:
         info = await self._buckets.cached(name.bucket, deadline=deadline)
-        record, body = await self._read(name, info, deadline=deadline)
+        _, record, body = await self._read(name, info, deadline=deadline)
         if body.state is not UploadState.OPEN:
             raise UploadMissing(name.upload_id)
         return upload_info(name.bucket, name.key, record, body)
@@ -85,9 +85,10 @@ class Uploads:
     async def put_part(self, request: PutPart, body: Body, *, deadline: Deadline) -> PartInfo:
         seconds = deadline.seconds_left()
         name = request.upload
-        await self.upload(name, deadline=deadline)
         info = await self._buckets.cached(name.bucket, deadline=deadline)
-        place = self._engine.store_map.place(info.bucket_id, name.key.encode())
+        place, _, upload = await self._read(name, info, deadline=deadline)
+        if upload.state is not UploadState.OPEN:
+            raise UploadMissing(name.upload_id)
         stored = await store_body(
             place.drive_set,
             place.order,
@@ -137,13 +138,12 @@ class Uploads:
 
     async def list_parts(self, name: UploadName, after_number: int, limit: int, *, deadline: Deadline) -> PartPage:
         info = await self._buckets.cached(name.bucket, deadline=deadline)
-        record, body = await self._read(name, info, deadline=deadline)
+        place, record, body = await self._read(name, info, deadline=deadline)
         if body.state is not UploadState.OPEN:
             raise UploadMissing(name.upload_id)
         upload = upload_info(name.bucket, name.key, record, body)
         if limit == 0:
             return PartPage(upload, (), is_truncated=False)
-        place = self._engine.store_map.place(info.bucket_id, name.key.encode())
         page = await self._part_page(info, place, name.upload_id, after_number, limit, deadline=deadline)
         parts = tuple(part_info(record) for record in page.records.values())
         return PartPage(upload, parts, page.is_truncated, parts[-1].number if parts and page.is_truncated else 0)
@@ -158,19 +158,28 @@ class Uploads:
         now_ns = self._engine.clock.now_ns()
         upload_id = new_upload_id(HybridTime(now_ns), self._engine.randomness)
         body = UploadBody(upload_id=upload_id, state=UploadState.OPEN, initiated_ns=now_ns, owner=request.owner)
-        place = self._engine.store_map.place(info.bucket_id, request.key.encode())
+        key = request.key.encode()
         checksum = None
         if request.checksum_algorithm:
             checksum = StoredChecksum(request.checksum_algorithm, request.checksum_kind, "")
-        draft = msgspec.structs.replace(
-            self._draft(Space.UPLOAD, info, upload_key(request.key.encode(), upload_id), place),
-            metadata=dict(request.metadata),
-            tags=request.tags,
-            checksum=checksum,
-            body=encode_body(body),
-        )
-        write = self._write_of(draft, info, deadline)
-        record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+
+        async def write_in(place: Place) -> Record:
+            draft = msgspec.structs.replace(
+                self._draft(Space.UPLOAD, info, upload_key(key, upload_id), place),
+                metadata=dict(request.metadata),
+                tags=request.tags,
+                checksum=checksum,
+                body=encode_body(body),
+            )
+            write = self._write_of(draft, info, place, deadline)
+            return await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+
+        place = self._engine.store_map.place(info.bucket_id, key)
+        if place.is_only:
+            record = await write_in(place)
+        else:  # The key will live where its upload is: nobody may make it elsewhere meanwhile.
+            async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+                record = await write_in(await self._engine.homes.find(info.bucket_id, key, deadline=deadline))
         return upload_info(request.bucket, request.key, record, body)
 
     async def _commit_part(
@@ -184,8 +193,10 @@ class Uploads:
     ) -> PartInfo:
         deadline = Deadline.after(seconds, self._engine.clock)
         name = request.upload
+        # An upload stays where it is, under every topology.
+        place = place._replace(topology_number=self._engine.store_map.number)
         write = msgspec.structs.replace(
-            self._write_of(draft, info, deadline),
+            self._write_of(draft, info, place, deadline),
             staged_slots=frozenset(place.drive_set.slots) - failed_slots if draft.parts else None,
             requires=_upload_name(name, info),
         )
@@ -197,15 +208,16 @@ class Uploads:
     async def _complete(self, request: CompleteUpload, info: BucketInfo, deadline: Deadline) -> ObjectInfo:
         name = request.upload
         key = name.key.encode()
-        place = self._engine.store_map.place(info.bucket_id, key)
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
-            upload, body = await self._read(name, info, deadline=deadline)
+            place, upload, body = await self._read(name, info, deadline=deadline)
+            if not place.is_only and body.state is UploadState.OPEN:
+                await self._must_be_home(place, info, key, deadline)
             try:
                 if body.state is UploadState.OPEN:
                     return await self._complete_open(request, info, place, upload, body, deadline)
             except (PartRejected, ConditionalConflict, OperationTimeout):
                 # Nothing was written. A rival that no lock held back may have ended the upload, and its parts are gone.
-                upload, body = await self._read(name, info, deadline=deadline)
+                _, upload, body = await self._read(name, info, deadline=deadline)
                 if body.state is UploadState.OPEN:
                     raise
             return await self._completed_before(name, info, upload, body, place, deadline)
@@ -235,7 +247,7 @@ class Uploads:
             checksum=facts.checksum,
         )
         write = msgspec.structs.replace(
-            self._write_of(draft, info, deadline),
+            self._write_of(draft, info, place, deadline),
             version_id=None if versions_a_write(info) else NULL_VERSION,
             check=condition_check(name.key, request.condition),
             not_before=upload.time,
@@ -278,9 +290,8 @@ class Uploads:
 
     async def _abort(self, name: UploadName, info: BucketInfo, deadline: Deadline) -> None:
         key = name.key.encode()
-        place = self._engine.store_map.place(info.bucket_id, key)
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
-            record, body = await self._read(name, info, deadline=deadline)
+            place, record, body = await self._read(name, info, deadline=deadline)
             if body.state is not UploadState.OPEN:
                 raise UploadMissing(name.upload_id)
 
@@ -290,16 +301,30 @@ class Uploads:
                     raise UploadMissing(name.upload_id)
 
             draft = msgspec.structs.replace(self._draft(Space.UPLOAD, info, record.key, place), kind=Kind.TOMBSTONE)
-            write = msgspec.structs.replace(self._write_of(draft, info, deadline), check=must_be_open)
+            write = msgspec.structs.replace(self._write_of(draft, info, place, deadline), check=must_be_open)
             await self._engine.committer.write(place.drive_set, write, deadline=deadline)
 
-    async def _read(self, name: UploadName, info: BucketInfo, *, deadline: Deadline) -> tuple[Record, UploadBody]:
-        place = self._engine.store_map.place(info.bucket_id, name.key.encode())
+    async def _read(
+        self, name: UploadName, info: BucketInfo, *, deadline: Deadline
+    ) -> tuple[Place, Record, UploadBody]:
+        """The upload's last record, and where it, its parts and its key live. Raises UploadMissing."""
         key_name = _upload_name(name, info)
-        found = await self._engine.reader.latest(place.drive_set, key_name, deadline=deadline)
-        if found.record is None:
-            raise UploadMissing(name.upload_id)
-        return found.record, decode_upload_body(found.record.body)
+        while True:
+            store_map = self._engine.store_map
+            for place in store_map.places(info.bucket_id, name.key.encode()):
+                found = await self._engine.reader.latest(place.drive_set, key_name, deadline=deadline)
+                if found.record is not None:
+                    return place, found.record, decode_upload_body(found.record.body)
+            # Absence must not rest on a map that is out of date: whoever reads a bucket hears of a newer one.
+            await self._buckets.bucket(name.bucket, deadline=deadline)
+            if self._engine.store_map.number == store_map.number:
+                raise UploadMissing(name.upload_id)
+
+    async def _must_be_home(self, place: Place, info: BucketInfo, key: bytes, deadline: Deadline) -> None:
+        """Raises ConditionalConflict when the key came to live elsewhere than its upload, which no lock held back."""
+        home = await self._engine.homes.find(info.bucket_id, key, deadline=deadline)
+        if home.drive_set is not place.drive_set:
+            raise ConditionalConflict("the key was made in another set while the upload was open")
 
     async def _part_page(
         self,
@@ -318,7 +343,7 @@ class Uploads:
             after=part_key(upload_id, after_number) if after_number else b"",
             limit=limit,
         )
-        resolver = Resolver(self._engine.reader, lambda _: place.drive_set)
+        resolver = Resolver(self._engine.reader, lambda _: (place.drive_set,))
         return await list_latest((place.drive_set,), resolver, query, deadline=deadline)
 
     async def _all_parts(
@@ -397,12 +422,14 @@ class Uploads:
             order=place.order,
         )
 
-    def _write_of(self, draft: Record, info: BucketInfo, deadline: Deadline) -> VersionWrite:
+    def _write_of(self, draft: Record, info: BucketInfo, place: Place, deadline: Deadline) -> VersionWrite:
         return VersionWrite(
             name=KeyName(draft.space, draft.bucket_id, draft.key),
             draft=draft,
             bucket_number=info.number,
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
+            topology_number=place.topology_number,
+            is_only_place=place.is_only,
         )
 
 

@@ -119,6 +119,11 @@ class Topology:
         """
         return _once_each(self._locate_in(epoch, name) for epoch in self.epochs)
 
+    def epochs_to(self, name: bytes, pool: int, set_index: int) -> frozenset[int]:
+        """The numbers of the live epochs that place `name` in this set."""
+        found = (self._locate_in(epoch, name) for epoch in self.epochs)
+        return frozenset(each.epoch for each in found if (each.pool, each.set_index) == (pool, set_index))
+
     def drive_order(self, name: bytes, location: Location) -> tuple[int, ...]:
         """The slots of the location's set in shard order; see `sets.drive_order`."""
         width = self.pools[location.pool].set_width

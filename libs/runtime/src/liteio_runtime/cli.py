@@ -83,24 +83,23 @@ def server(
 
 
 @app.command()
+@takes_store
 def doctor(
     address: Address = None,
-    drives: Drives = None,
     cert: Cert = None,
     key: Key = None,
-    state: State = None,
     nats: Nats = None,
-    config: Config = None,
+    **store: Any,
 ) -> None:
-    """Look at all that the store stands on: clock, limits, drives, port, certificates, bus.
+    """Look at all that the store stands on: clock, limits, drives, ports, certificates, nodes, bus.
 
     Takes the server's flags, variables and file. Ends with 1 when something is bad.
     """
-    flags = _given({name: value for name, value in locals().items() if name != "config"})
+    flags = {"address": address, "cert": cert, "key": key, "nats": nats} | store
     from liteio_runtime.doctor import examine, render
     from liteio_runtime.findings import Level
 
-    findings = examine(_settings(flags, config))
+    findings = examine(_store_settings(flags))
     print(render(findings))
     raise SystemExit(any(finding.level is Level.BAD for finding in findings))
 
@@ -237,7 +236,10 @@ def _switch(bucket: str, is_on: bool, store: dict[str, Any]) -> None:
 
 
 def _store_settings(store: dict[str, Any]) -> Any:
-    """Of a command that takes_store."""
+    """Of a command that takes_store. It says itself what is wrong: what the libraries log is for servers."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
     config = store.pop("config")
     return _settings(_given(store), config)
 

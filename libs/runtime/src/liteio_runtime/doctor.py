@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from liteio_runtime.doctor_cluster import look_at_cluster
 from liteio_runtime.doctor_drives import look_at_drives
 from liteio_runtime.findings import Finding, Level, bad, good, warn
 from liteio_runtime.listening import listen
@@ -28,7 +29,8 @@ def examine(settings: ServerSettings) -> list[Finding]:
         *_versions(),
         _clock(),
         _open_files(),
-        *look_at_drives(settings.drives),
+        *look_at_drives(settings.own_drives),
+        *look_at_cluster(settings, certificate_dates),
         *_port(settings),
         *_tls(settings),
         *_bus(settings),
@@ -106,12 +108,12 @@ def _tls(settings: ServerSettings) -> Iterator[Finding]:
     yield from certificate_dates(settings.cert.read_bytes(), datetime.datetime.now(datetime.UTC))
 
 
-def certificate_dates(chain: bytes, now: datetime.datetime) -> Iterator[Finding]:
+def certificate_dates(chain: bytes, now: datetime.datetime, of: str = "TLS") -> Iterator[Finding]:
     """One finding a certificate of the chain."""
     from cryptography import x509
 
     for number, certificate in enumerate(x509.load_pem_x509_certificates(chain)):
-        subject = "TLS certificate" if number == 0 else f"TLS chain, certificate {number + 1}"
+        subject = f"{of} certificate" if number == 0 else f"{of} chain, certificate {number + 1}"
         days = (certificate.not_valid_after_utc - now).days
         if certificate.not_valid_before_utc > now:
             yield bad(subject, f"not valid before {certificate.not_valid_before_utc:%Y-%m-%d}", "check clock and file")

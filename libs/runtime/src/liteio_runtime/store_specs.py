@@ -68,11 +68,11 @@ def store_config(settings: ServerSettings) -> dict[str, Any]:
     """Where the store is: drives of this machine, or nodes."""
     if settings.is_cluster:
         nodes = tuple(dict.fromkeys((*settings.plan.origins, *settings.peers)))
-        return {"peers": nodes} | _cluster_config(settings)
+        return {"peers": nodes} | cluster_config(settings)
     return {"drives": settings.drives, "parity": settings.code.m, "set_drives": settings.layout.set_width}
 
 
-def _cluster_config(settings: ServerSettings) -> dict[str, str]:
+def cluster_config(settings: ServerSettings) -> dict[str, str]:
     files = {
         "cluster_secret_file": settings.cluster_secret_file,
         "cluster_cert_file": settings.cluster_cert,
@@ -96,7 +96,7 @@ def _storage_node(settings: ServerSettings) -> ProcessSpec:
             "LITEIO_STORAGE_NODE_HOST": host or _ALL_ADDRESSES,
             "LITEIO_STORAGE_NODE_PORT": str(port),
         }
-    environment |= {f"LITEIO_{name.upper()}": value for name, value in _cluster_config(settings).items()}
+    environment |= {f"LITEIO_{name.upper()}": value for name, value in cluster_config(settings).items()}
     # Gateways answer requests in flight until they end: the drives go after them.
     return ProcessSpec(
         "storage-node", (sys.executable, "-m", "liteio_storage_node"), {**_MALLOC, **environment}, stops_last=True

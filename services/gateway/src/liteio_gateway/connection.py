@@ -2,13 +2,14 @@
 
 - At most `connections_max` connections; one more is answered 503 and closed.
 - Headers must come whole within `header_seconds` of their first byte (of the connection's start, for the first
-  request), and within HEADER_BYTES_ABORT.
+  request), and within HEADER_BYTES_ABORT; so must the trailers of a chunked body.
 - A client that takes no byte of an answer for `idle_seconds` is cut off. What it takes is asked of the kernel
   (TCP_INFO): over TLS the transport does not count all that it holds back. Pauses while a body is *read* are bounded
   where it is read (body_source.py).
 - A connection that was closed and whose client has taken everything is gone within CLOSING_SECONDS_MAX: over TLS,
   closing waits for the client's own farewell (RFC 8446, section 6.1), which a client that is not reading never sends.
-- A connection without a request for `timeout_keep_alive` is closed.
+- A connection without a request for `timeout_keep_alive` is closed, and one that sends more than PIPELINED_MAX requests
+  without waiting for answers. Nothing more is read while any of them waits.
 One timer a process looks at all connections, so a request costs some assignments.
 
 What happens to one request, after its headers, is in cycle.py.
@@ -29,7 +30,7 @@ from uvicorn.server import ServerState
 
 from liteio_gateway.asgi import HAS_MESSAGE, Scope
 from liteio_gateway.cycle import Cycle, header_lines
-from liteio_gateway.limits import HEADER_BYTES_ABORT
+from liteio_gateway.limits import HEADER_BYTES_ABORT, PIPELINED_MAX
 from liteio_s3.errors import SLOW_DOWN, render_error
 
 WATCH_SECONDS: Final = 1.0
@@ -56,6 +57,7 @@ class GatewayConnection(HttpToolsProtocol):
         self._headers_since: float | None = None
         self._header_bytes = 0
         self._idle_since: float | None = None
+        self._trailer_bytes: int | None = None  # None while what comes are headers
         self._waiting: deque[tuple[Cycle, Scope]] = deque()
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
@@ -89,12 +91,27 @@ class GatewayConnection(HttpToolsProtocol):
             self.transport.close()
         self.parser = None  # type: ignore[assignment]  # it holds this connection
 
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():  # It is when a callback of the parser has cut it.
+            super().send_400_response(msg)
+
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._trailer_bytes = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser calls the fields behind a chunked body headers, too; nobody asks for those."""
+        if self._trailer_bytes is None:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > HEADER_BYTES_ABORT:
+            self.transport.abort()
+            raise ConnectionAbortedError
 
     def on_headers_complete(self) -> None:
         self._headers_since = self._idle_since = None
-        self._header_bytes = 0
+        self._header_bytes = self._trailer_bytes = 0
         scope = self._read_scope()
         before = self.cycle
         self.cycle = Cycle(
@@ -110,6 +127,9 @@ class GatewayConnection(HttpToolsProtocol):
         if before is None or before.response_complete:
             self._start(self.cycle, scope)
         else:  # A client that sends its next request before it has the answer: one at a time, in order.
+            if len(self._waiting) >= PIPELINED_MAX:  # One read of the socket may bring thousands.
+                self.transport.abort()
+                raise ConnectionAbortedError
             self.flow.pause_reading()
             self._waiting.append((self.cycle, scope))
 
@@ -125,10 +145,10 @@ class GatewayConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self._waiting:
             self._start(*self._waiting.popleft())
         else:
+            self.flow.resume_reading()
             self._idle_since = time.monotonic()
 
     def _read_scope(self) -> Scope:

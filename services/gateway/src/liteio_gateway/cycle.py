@@ -115,7 +115,8 @@ class Cycle:
             self._expects_continue = False
             self._transport.write(_CONTINUE)
         if not self.disconnected and not self.response_complete:
-            self._flow.resume_reading()
+            if self.more_body:  # What comes else is the next request, which waits for this one's answer.
+                self._flow.resume_reading()
             if not self._has_message:
                 self._news = self._news or asyncio.Event()
                 await self._news.wait()

@@ -11,6 +11,8 @@ HEADERS_MAX: Final = 256  # 2 KiB of metadata in the shortest possible headers i
 # Beyond this the connection is cut while headers are still arriving.
 HEADER_BYTES_ABORT: Final = 64 * KIB
 
+PIPELINED_MAX: Final = 100  # requests that one connection sent before it had the answers to those before them
+
 BODY_CHUNK_BYTES: Final = MIB  # bodies are handed on in about this size: one erasure-coded block
 THREADED_HASH_BYTES_MIN: Final = 512 * KIB  # below, the hop to a thread costs more than the hash
 

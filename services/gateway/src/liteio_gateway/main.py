@@ -62,6 +62,14 @@ def run(settings: GatewaySettings) -> int:
             finally:
                 lines.flush()
 
-    server = build_server(Lifespan(opening), settings)
+    lifespan = Lifespan(opening)
+    server = build_server(lifespan, settings)
+    has_failed = False
+
+    def fail() -> None:
+        nonlocal has_failed
+        has_failed = server.should_exit = True
+
+    lifespan.on_failure = fail
     server.run(inherited_sockets(settings))
-    return 0 if server.started else 1
+    return 0 if server.started and not has_failed else 1

@@ -14,9 +14,9 @@ from liteio_contracts.object_layer import ObjectLayer
 from liteio_gateway.asgi import App, Receive, Scope, Send
 from liteio_gateway.exchange import exchange_of
 
-_LIVE: Final = frozenset({b"/health/live", b"/minio/health/live"})
+LIVE_PATHS: Final = frozenset({b"/health/live", b"/minio/health/live"})
 _READY: Final = frozenset({b"/health/ready", b"/minio/health/ready", b"/minio/health/cluster"})
-_PATHS: Final = _LIVE | _READY
+_PATHS: Final = LIVE_PATHS | _READY
 _READY_SECONDS: Final = 3.0  # orchestrators commonly give a probe 5 s or more
 
 
@@ -31,7 +31,7 @@ class Probes:
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         exchange_of(scope).operation = "HealthProbe"
-        is_well = scope["raw_path"] in _LIVE or await self._is_ready()
+        is_well = scope["raw_path"] in LIVE_PATHS or await self._is_ready()
         headers = [(b"content-length", b"0"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200 if is_well else 503, "headers": headers})
         await send({"type": "http.response.body", "body": b""})

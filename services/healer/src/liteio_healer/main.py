@@ -40,15 +40,19 @@ async def run(settings: HealerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    work, stopping = asyncio.ensure_future(_serve(settings)), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if work.done():
+        work.result()  # It ends only by an error: the supervisor starts the process again.
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def _serve(settings: HealerSettings) -> None:
+    """Opening may take as long as the storage nodes do, and can be told to stop."""
     async with open_store(settings, SystemClock(), SystemRandomness()) as opened:
-        work = asyncio.ensure_future(_look_after(opened, settings))
-        stopping = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if work.done():
-            work.result()  # It ends only by an error: the supervisor starts the process again.
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await _look_after(opened, settings)
 
 
 async def _look_after(opened: OpenStore, settings: HealerSettings) -> None:

@@ -13,13 +13,14 @@ from liteio_drives.remote.messages import CALLS_PATH, HEALTH_PATH, READ_PATH, SE
 from liteio_drives.remote.sealing import ServerSessions, cluster_key
 from liteio_storage_node.asgi import App, Patient, Receive, Scope, Send, answer
 from liteio_storage_node.drive_set import DriveSet
-from liteio_storage_node.guard import Sealed, SealedStream
+from liteio_storage_node.guard import Guard, Sealed, SealedStream
 from liteio_storage_node.handlers.calls import CallsHandler
 from liteio_storage_node.handlers.health import answer_live
 from liteio_storage_node.handlers.node_calls import Formats, NoFormats, node_calls
 from liteio_storage_node.handlers.sessions import SessionHandler
 from liteio_storage_node.handlers.shard_reads import ShardReadHandler
 from liteio_storage_node.handlers.shard_writes import ShardWriteHandler
+from liteio_storage_node.peers import Peers
 
 
 def build_app(
@@ -30,10 +31,14 @@ def build_app(
     *,
     locks: LockTable | None = None,
     formats: Formats | None = None,
+    peers: Peers | None = None,
 ) -> Router:
-    """Every route but the life sign stands behind a guard. Raises WeakSecret: there is no node without a secret."""
+    """Every route but the life sign stands behind a guard. Raises WeakSecret: there is no node without a secret.
+
+    peers: hears who is proved.
+    """
     key = cluster_key(secret)
-    sessions = ServerSessions()
+    guard = Guard(ServerSessions(), peers or Peers(clock))
     drive_set = drives if isinstance(drives, DriveSet) else DriveSet(*drives)
     deadlines = Deadlines()
     calls = CallsHandler(
@@ -42,10 +47,10 @@ def build_app(
     reads, writes = ShardReadHandler(drive_set, clock), ShardWriteHandler(drive_set, clock)
     routes = [
         Route(HEALTH_PATH, _Only("GET", Patient(answer_live, deadlines))),
-        Route(SESSION_PATH, _Only("POST", Patient(SessionHandler(sessions, key, randomness), deadlines))),
-        Route(CALLS_PATH, _Only("POST", Patient(Sealed(sessions, calls, REQUEST_BYTES_MAX), deadlines))),
-        Route(READ_PATH, _Only("POST", Patient(Sealed(sessions, reads, OPEN_BYTES_MAX), deadlines))),
-        Route(WRITE_PATH, _Only("POST", Patient(SealedStream(sessions, writes), deadlines))),
+        Route(SESSION_PATH, _Only("POST", Patient(SessionHandler(guard, key, randomness), deadlines))),
+        Route(CALLS_PATH, _Only("POST", Patient(Sealed(guard, calls, REQUEST_BYTES_MAX), deadlines))),
+        Route(READ_PATH, _Only("POST", Patient(Sealed(guard, reads, OPEN_BYTES_MAX), deadlines))),
+        Route(WRITE_PATH, _Only("POST", Patient(SealedStream(guard, writes), deadlines))),
     ]
     return Router(routes, redirect_slashes=False)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from liteio_drives.remote.deadlines import Deadlines
-from liteio_drives.remote.limits import STREAM_IDLE_SECONDS
+from liteio_drives.remote.limits import STREAM_IDLE_SECONDS, UNPROVED_BYTES_MAX, UNPROVED_REQUEST_BYTES
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,6 +21,28 @@ class ClientGone(Exception):
 
 class TooLarge(Exception):
     """The body is longer than the route takes."""
+
+
+class TooMany(Exception):
+    """Too much has come of other requests that are not proved yet."""
+
+
+@dataclass(slots=True)
+class Unproved:
+    """What a node keeps of requests whose seal can not be checked yet, all together at most `limit_bytes`."""
+
+    limit_bytes: int = UNPROVED_BYTES_MAX
+    held_bytes: int = 0
+
+    def take(self, size_bytes: int) -> int:
+        """Raises TooMany. Give back what it returns."""
+        if self.held_bytes + size_bytes > self.limit_bytes:
+            raise TooMany
+        self.held_bytes += size_bytes
+        return size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        self.held_bytes -= size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +77,27 @@ async def read_chunk(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge, ClientGone."""
-    chunk, has_more = await read_chunk(receive)
-    if not has_more and len(chunk) <= limit_bytes:
-        return chunk
-    chunks = [chunk]
-    size_bytes = len(chunk)
-    while has_more:
+async def read_body(receive: Receive, limit_bytes: int, unproved: Unproved) -> bytes:
+    """The whole body. Raises TooLarge, TooMany, ClientGone."""
+    held_bytes = unproved.take(UNPROVED_REQUEST_BYTES)
+    try:
+        chunk, has_more = await read_chunk(receive)
+        if not has_more and len(chunk) <= limit_bytes:
+            return chunk
+        chunks = [chunk]
+        size_bytes = len(chunk)
+        while has_more:
+            if size_bytes > limit_bytes:
+                raise TooLarge
+            held_bytes += unproved.take(len(chunk))
+            chunk, has_more = await read_chunk(receive)
+            chunks.append(chunk)
+            size_bytes += len(chunk)
         if size_bytes > limit_bytes:
             raise TooLarge
-        chunk, has_more = await read_chunk(receive)
-        chunks.append(chunk)
-        size_bytes += len(chunk)
-    if size_bytes > limit_bytes:
-        raise TooLarge
-    return b"".join(chunks)
+        return b"".join(chunks)
+    finally:
+        unproved.give_back(held_bytes)
 
 
 async def start_answer(send: Send, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -5,16 +5,28 @@ sealed first frame; what follows must end in a sealed marker, which the handler 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from liteio_drives.remote.answer_stream import REASON_HEADER
 from liteio_drives.remote.frames import Frame, FrameDecoder, FrameError, FrameKind
-from liteio_drives.remote.sealing import BAD_SEAL, ExchangeKey, NotAuthentic, ServerSessions, parse_seal
-from liteio_storage_node.asgi import ClientGone, Receive, Scope, Send, TooLarge, answer, read_body, read_chunk
+from liteio_drives.remote.limits import UNPROVED_REQUEST_BYTES
+from liteio_drives.remote.messages import UNREADABLE
+from liteio_drives.remote.sealing import BAD_SEAL, ExchangeKey, NotAuthentic, Seal, ServerSessions, parse_seal
+from liteio_storage_node.asgi import (
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    TooLarge,
+    TooMany,
+    Unproved,
+    answer,
+    read_body,
+    read_chunk,
+)
 from liteio_storage_node.errors import log
+from liteio_storage_node.peers import Peers
 
 _REASON: Final = REASON_HEADER.encode()
 
@@ -61,21 +73,38 @@ def authorization_of(scope: Scope) -> str:
 
 
 async def refuse(send: Send, problem: Exception) -> None:
-    """401 with a word that tells whether sending again helps, 413, or 400; never a detail."""
+    """401 with a word that tells whether sending again helps, 413, 503, or 400; never a detail."""
     if isinstance(problem, NotAuthentic):
         await answer(send, 401, [(_REASON, problem.reason.encode())])
+    elif isinstance(problem, TooMany):
+        await answer(send, 503)
     else:
         await answer(send, 413 if isinstance(problem, TooLarge) else 400)
 
 
-MALFORMED: Final = (msgspec.DecodeError, FrameError, TooLarge)
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What all guarded routes of a node share."""
+
+    sessions: ServerSessions
+    peers: Peers
+    unproved: Unproved = field(default_factory=Unproved)
+
+    def admit(self, seal: Seal, scope: Scope, body: bytes) -> ExchangeKey:
+        """Check the seal over what is there, and spend its counter. Raises NotAuthentic."""
+        key = self.sessions.admit(seal, scope["method"], scope["path"], body)
+        self.peers.prove(scope.get("client"))
+        return key
+
+
+MALFORMED: Final = (*UNREADABLE, FrameError, TooLarge, TooMany)
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """ASGI app around a handler of whole requests."""
 
-    sessions: ServerSessions
+    guard: Guard
     handler: Callable[[SealedRequest], Awaitable[None]]
     limit_bytes: int
 
@@ -84,9 +113,9 @@ class Sealed:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         seal = parse_seal(authorization_of(scope))
-        self.sessions.find(seal)  # A stranger's body is not read.
-        body = await read_body(receive, self.limit_bytes)
-        key = self.sessions.admit(seal, scope["method"], scope["path"], body)
+        self.guard.sessions.find(seal)  # A stranger's body is not read.
+        body = await read_body(receive, self.limit_bytes, self.guard.unproved)
+        key = self.guard.admit(seal, scope, body)
         await self.handler(SealedRequest(body, key, send))
 
 
@@ -94,7 +123,7 @@ class Sealed:
 class SealedStream:
     """ASGI app around a handler of uploads."""
 
-    sessions: ServerSessions
+    guard: Guard
     handler: Callable[[SealedUpload], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,17 +131,21 @@ class SealedStream:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         seal = parse_seal(authorization_of(scope))
-        self.sessions.find(seal)
-        decoder = FrameDecoder()
+        self.guard.sessions.find(seal)
+        decoder = FrameDecoder(first=FrameKind.OPEN)  # Nothing is proved yet: only a small frame is taken.
         frames: list[Frame] = []
         has_more = True
-        while has_more and not frames:
-            chunk, has_more = await read_chunk(receive)
-            frames = decoder.receive(chunk)
-        if not frames or frames[0].kind is not FrameKind.OPEN:
+        held_bytes = self.guard.unproved.take(UNPROVED_REQUEST_BYTES)
+        try:
+            while has_more and not frames:
+                chunk, has_more = await read_chunk(receive)
+                frames = decoder.receive(chunk)
+        finally:
+            self.guard.unproved.give_back(held_bytes)
+        if not frames:
             raise FrameError("a write stream begins with its head")
         head = frames[0].payload
-        key = self.sessions.admit(seal, scope["method"], scope["path"], head)
+        key = self.guard.admit(seal, scope, head)
         await self.handler(SealedUpload(head, key, send, receive, decoder, frames[1:], has_more))
 
 

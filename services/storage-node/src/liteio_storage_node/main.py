@@ -20,6 +20,7 @@ from liteio_runtime.cycles import collect_cycles_less_often
 from liteio_runtime.leash import watch_pipe
 from liteio_storage_node.app import build_app
 from liteio_storage_node.node_drives import NodeDrives
+from liteio_storage_node.peers import Peers
 from liteio_storage_node.server import NodeServer, ServerTLS
 from liteio_storage_node.settings import StorageNodeSettings, load_settings
 
@@ -57,8 +58,9 @@ async def serve(settings: StorageNodeSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
     async with _opened(settings, clock, randomness) as drives:
-        app = build_app(drives.drives, settings.read_secret(), clock, randomness, formats=drives)
-        server = NodeServer(app, settings.host, settings.listen_port, tls=_tls_of(settings))
+        peers = Peers(clock)
+        app = build_app(drives.drives, settings.read_secret(), clock, randomness, formats=drives, peers=peers)
+        server = NodeServer(app, settings.host, settings.listen_port, tls=_tls_of(settings), peers=peers)
         collect_cycles_less_often()
         if settings.core is not None:
             hold_on_core(settings.core)  # before granian's thread begins, which then stays there too

@@ -21,6 +21,7 @@ from liteio_drives.remote.limits import (
     STREAMS_MAX,
 )
 from liteio_storage_node.asgi import App
+from liteio_storage_node.peers import Peers
 
 _BACKLOG: Final = 1024
 _CONNECTIONS_MAX: Final = 4096
@@ -40,8 +41,11 @@ class NodeServer:
     on the same port would start unnoticed, and with it a second lock table.
     """
 
-    def __init__(self, app: App, host: str, port: int, *, tls: ServerTLS | None = None) -> None:
-        """Listens at once; port 0 takes any free one. Raises OSError."""
+    def __init__(
+        self, app: App, host: str, port: int, *, tls: ServerTLS | None = None, peers: Peers | None = None
+    ) -> None:
+        """Listens at once; port 0 takes any free one. `peers`: whose watch closes the connections of strangers. Raises
+        OSError."""
         listener = _listen(host, port)
         self.port: int = listener.getsockname()[1]
         self._server = _EmbeddedServer(
@@ -69,7 +73,9 @@ class NodeServer:
             ssl_client_verify=bool(tls and tls.client_authority),
         )
         self._server.listener = listener
+        self._peers = peers
         self._serving: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to serve. Connections wait in the socket's queue until then. Raises what keeps the server from
@@ -78,6 +84,8 @@ class NodeServer:
         await asyncio.sleep(0)
         if self._serving.done():
             await self._serving
+        if self._peers is not None:
+            self._watching = asyncio.create_task(self._peers.watch(self.port))
 
     async def wait(self) -> None:
         """Until the server has ended, by `stop` or by itself."""
@@ -88,6 +96,9 @@ class NodeServer:
         """Take no more requests, let those in flight finish. False when some had to be cut."""
         if self._serving is None:
             return True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         self._server.stop()  # type: ignore[no-untyped-call]  # granian's own
         done, _ = await asyncio.wait((self._serving,), timeout=drain_seconds)
         if not done:

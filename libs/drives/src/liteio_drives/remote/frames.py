@@ -74,11 +74,13 @@ class FrameDecoder:
     A frame that is refused poisons the decoder: a stream out of step never finds back.
     """
 
-    __slots__ = ("_has_failed", "_held")
+    __slots__ = ("_due", "_has_failed", "_held")
 
-    def __init__(self) -> None:
+    def __init__(self, *, first: FrameKind | None = None) -> None:
+        """`first`: the only kind that the stream may begin with; another's payload is not kept either."""
         self._held = bytearray()
         self._has_failed = False
+        self._due = first
 
     def receive(self, chunk: bytes | memoryview) -> list[Frame]:
         """Take the next bytes; give the frames that are whole now. Raises FrameError."""
@@ -95,6 +97,7 @@ class FrameDecoder:
                 if len(view) < end:
                     break
                 frames.append(Frame(kind, bytes(view[start + HEADER_BYTES : end])))
+                self._due = None
                 start = end
         del held[:start]
         return frames
@@ -106,7 +109,7 @@ class FrameDecoder:
 
     def _read_header(self, view: memoryview, start: int) -> tuple[FrameKind, int]:
         length, kind = _HEADER.unpack_from(view, start)
-        if length > _BYTES_MAX.get(kind, -1):
+        if length > _BYTES_MAX.get(kind, -1) or self._due not in (None, kind):
             self._has_failed = True
             raise FrameError(f"no frame of kind {kind} and {length} bytes")
         return FrameKind(kind), length

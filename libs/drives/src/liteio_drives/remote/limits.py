@@ -45,6 +45,10 @@ MAC_BYTES: Final = 16
 SECRET_BYTES_MIN: Final = 16
 SECRET_BYTES_MAX: Final = 4 * KIB
 HELLO_BYTES_MAX: Final = 256
+# What a node keeps of all requests together whose seal it can not check yet, since their bodies are still coming; each
+# costs something even when nothing has come. Whoever has overheard a session's id can send so much.
+UNPROVED_BYTES_MAX: Final = 256 * MIB
+UNPROVED_REQUEST_BYTES: Final = 32 * KIB
 REPLAY_WINDOW: Final = 4096  # counters that may arrive late, because streams overtake each other
 SESSIONS_MAX: Final = 4096
 HALF_OPEN_SESSIONS_MAX: Final = 256  # greeted but not used yet: replayed greetings push out only each other
@@ -58,4 +62,6 @@ RENEW_OWNERS_MAX: Final = 10_000
 
 check(PING_EVERY_SECONDS + PING_PATIENCE_SECONDS <= 5.0, "a half-open connection is noticed within 5 s")
 check(REPLAY_WINDOW >= 2 * STREAMS_MAX, "counters of all open streams may arrive in any order")
+check(UNPROVED_BYTES_MAX >= 8 * REQUEST_BYTES_MAX, "several of the largest requests may be on their way at once")
+check(UNPROVED_BYTES_MAX >= 8 * STREAMS_MAX * UNPROVED_REQUEST_BYTES, "and all streams of several connections")
 check(BATCH_BYTES <= CALL_BYTES_MAX, "a batch is not larger than the largest call")

@@ -48,6 +48,7 @@ READ_PATH: Final = "/v1/shards/read"
 WRITE_PATH: Final = "/v1/shards/write"
 HEALTH_PATH: Final = "/health/live"
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # the second: text that is no UTF-8
 NODE: Final = DriveId("")  # the target of calls that concern no drive
 Limit = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=CALL_SECONDS_MAX)]
@@ -177,7 +178,7 @@ def ask_drive(drive: StorageAPI, method: str, arguments: Any, deadline: Deadline
 
 
 def decode_arguments(method: str, packed: msgspec.Raw) -> Any:
-    """The arguments as a tuple. Raises msgspec.DecodeError; KeyError for a method that is not in the table."""
+    """The arguments as a tuple. Raises UNREADABLE; KeyError for a method that is not in the table."""
     return _decoders[method].decode(packed)
 
 

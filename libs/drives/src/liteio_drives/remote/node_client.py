@@ -32,7 +32,7 @@ from liteio_drives.remote.limits import (
     PROTOCOL_VERSION,
     STREAM_WINDOW_BYTES,
 )
-from liteio_drives.remote.messages import SESSION_PATH
+from liteio_drives.remote.messages import SESSION_PATH, UNREADABLE
 from liteio_drives.remote.sealing import (
     ClientSession,
     ExchangeKey,
@@ -50,7 +50,7 @@ _GREET_SECONDS: Final = CONNECT_SECONDS + 3.0
 _PROBE_SECONDS_MIN: Final = 0.2
 _PROBE_SECONDS_MAX: Final = 2.0
 _NOBODY_THERE: Final = frozenset(("client error (Connect)", "keep-alive timed out"))
-TROUBLE: Final = (PyreqwestError, FrameError, NotAuthentic, msgspec.DecodeError)  # whatever an exchange can end in
+TROUBLE: Final = (PyreqwestError, FrameError, NotAuthentic, *UNREADABLE)  # whatever an exchange can end in
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def hello_header(key: bytes, method: str, path: str, body: bytes) -> str:
 
 
 def check_hello(key: bytes, header: str, method: str, path: str, body: bytes) -> Hello:
-    """Raises NotAuthentic, msgspec.DecodeError."""
+    """Raises NotAuthentic; msgspec.DecodeError or UnicodeDecodeError."""
     found = _HELLO_SEAL.fullmatch(header)
     if found is None or not hmac.compare_digest(header, hello_header(key, method, path, body)):
         raise NotAuthentic(BAD_SEAL)

@@ -9,20 +9,19 @@ from liteio_drives.remote.limits import HELLO_BYTES_MAX, NONCE_BYTES, PROTOCOL_V
 from liteio_drives.remote.sealing import (
     BAD_SEAL,
     NotAuthentic,
-    ServerSessions,
     check_hello,
     session_key,
     welcome_to,
 )
 from liteio_storage_node.asgi import Receive, Scope, Send, TooLarge, answer, read_body
-from liteio_storage_node.guard import authorization_of, guarded
+from liteio_storage_node.guard import Guard, authorization_of, guarded
 
 
 @dataclass(frozen=True, slots=True)
 class SessionHandler:
     """ASGI app. Its seal is by the cluster key itself, there being no session yet."""
 
-    sessions: ServerSessions
+    guard: Guard
     key: bytes
     randomness: Randomness
 
@@ -32,12 +31,12 @@ class SessionHandler:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = authorization_of(scope)
         try:
-            body = await read_body(receive, HELLO_BYTES_MAX)
+            body = await read_body(receive, HELLO_BYTES_MAX, self.guard.unproved)
         except TooLarge:
             raise NotAuthentic(BAD_SEAL) from None  # No greeting is this long, so no seal of one can be right.
         hello = check_hello(self.key, header, scope["method"], scope["path"], body)
         if hello.version != PROTOCOL_VERSION:
             raise msgspec.ValidationError("another version of the drive protocol")
         session_id, nonce = self.randomness.token_bytes(NONCE_BYTES), self.randomness.token_bytes(NONCE_BYTES)
-        self.sessions.add(session_id, session_key(self.key, hello.nonce, nonce))
+        self.guard.sessions.add(session_id, session_key(self.key, hello.nonce, nonce))
         await answer(send, 200, body=msgspec.msgpack.encode(welcome_to(self.key, hello, session_id, nonce)))

@@ -11,7 +11,7 @@ from liteio_contracts.storage import ShardWriter
 from liteio_drives.remote.frames import Frame, FrameError, FrameKind
 from liteio_drives.remote.hash_chain import HashChain
 from liteio_drives.remote.limits import HASH_BYTES, SHARD_STEP_SECONDS
-from liteio_drives.remote.messages import StreamEnd, WriteShard
+from liteio_drives.remote.messages import UNREADABLE, StreamEnd, WriteShard
 from liteio_drives.remote.sealing import NotAuthentic
 from liteio_storage_node.answers import error_frame, sealed_frame
 from liteio_storage_node.asgi import ClientGone, send_part, start_answer
@@ -21,7 +21,7 @@ from liteio_storage_node.guard import SealedUpload
 
 _head_decoder: Final = msgspec.msgpack.Decoder(WriteShard)
 _end_decoder: Final = msgspec.msgpack.Decoder(StreamEnd)
-_NOT_SOUND: Final = (FrameError, NotAuthentic, msgspec.DecodeError, ClientGone)
+_NOT_SOUND: Final = (FrameError, NotAuthentic, *UNREADABLE, ClientGone)
 
 
 class ShardWriteHandler:
