@@ -120,7 +120,7 @@ async def test_new_keys_go_to_the_newest_epochs_place_by_weight(world: GrowingSt
 
 
 async def test_an_old_key_is_overwritten_in_place_though_all_others_of_its_bucket_are_new(world: GrowingStore) -> None:
-    """What lets new keys be committed unread holds only where no other set may hold the key."""
+    """New keys are committed unread only after they were looked for in all of their places."""
     store = world.gateway()
     await world.put(store, "old", b"old")
     await grow(world, store)

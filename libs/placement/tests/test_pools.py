@@ -34,7 +34,6 @@ def test_a_fresh_store_has_one_location_a_name() -> None:
     topology = Topology.of_one_pool(DEPLOYMENT, POOLS[0])
     for name in names(50):
         assert topology.locate(name) == [Location(1, 0, set_index(name, DEPLOYMENT, 4))]
-        assert topology.lock_order(name) == topology.locate(name)
 
 
 def test_a_new_epoch_moves_no_name_out_of_its_old_set() -> None:
@@ -57,21 +56,22 @@ def test_a_heavier_first_pool_only_draws_names_from_the_others() -> None:
     assert 850 < moves[1, 0] < 1150
 
 
-def test_epochs_are_read_newest_first_and_locked_oldest_first() -> None:
+def test_epochs_are_looked_through_newest_first() -> None:
     first, second, third = Epoch(1, ((0, 1),)), Epoch(4, ((1, 1),)), Epoch(9, ((2, 1),))
     topology = Topology(3, DEPLOYMENT, POOLS, (first, second, third))
     name = names(1)[0]
     assert [place.epoch for place in topology.locate(name)] == [9, 4, 1]
-    assert [place.pool for place in topology.lock_order(name)] == [0, 1, 2]
+    assert [place.pool for place in topology.locate(name)] == [2, 1, 0]
 
 
-def test_lock_order_is_the_same_for_a_gateway_that_lacks_the_newest_epoch() -> None:
-    known = (Epoch(1, ((0, 1),)), Epoch(2, ((1, 1),)))
-    behind = Topology(2, DEPLOYMENT, POOLS, known)
-    ahead = Topology(3, DEPLOYMENT, POOLS, (*known, Epoch(3, ((0, 1),))))
+def test_the_epochs_that_lead_to_a_set_are_told() -> None:
+    topology = Topology(3, DEPLOYMENT, POOLS, (Epoch(1, ((0, 1),)), Epoch(2, ((1, 1),)), Epoch(3, ((0, 1), (1, 0)))))
     name = names(1)[0]
-    assert [place.pool for place in ahead.locate(name)] == [0, 1]
-    assert ahead.lock_order(name) == behind.lock_order(name)
+    newest, older = topology.locate(name)
+    assert topology.epochs_to(name, newest.pool, newest.set_index) == {1, 3}
+    assert topology.epochs_to(name, older.pool, older.set_index) == {2}
+    other = (newest.set_index + 1) % POOLS[0].set_count
+    assert topology.epochs_to(name, 0, other) == frozenset()
 
 
 def test_drive_order_has_the_width_of_the_pool() -> None:

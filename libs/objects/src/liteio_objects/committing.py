@@ -83,7 +83,6 @@ class VersionWrite(msgspec.Struct, frozen=True):
     also: more rows for the same transactions, made from the finished record.
     topology_number: by which the key was looked for; None when that is not to be checked, since only what is known to
     be there is changed.
-    is_only_place: the key may live in no other set.
     """
 
     name: KeyName
@@ -101,7 +100,6 @@ class VersionWrite(msgspec.Struct, frozen=True):
     also: Callable[[Record], tuple[RowCommit, ...]] | None = None
     event: Callable[[Record], bytes | None] | None = None
     topology_number: int | None = None
-    is_only_place: bool = True
 
 
 class Committer:
@@ -333,7 +331,6 @@ def _may_make_a_key(write: VersionWrite) -> bool:
     draft = write.draft
     return (
         draft.space is Space.OBJECT
-        and write.is_only_place
         and bool(draft.parts)
         and write.version_id == NULL_VERSION
         and write.scope is CasScope.KEY

@@ -187,7 +187,6 @@ class ObjectWriting:
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             event=event_row(info, request.event_name, request.event_facts),
             topology_number=place.topology_number,
-            is_only_place=place.is_only,
         )
 
     # --- delete
@@ -292,7 +291,6 @@ class ObjectWriting:
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             event=event_row(info, event_name, request.event_facts),
             topology_number=place.topology_number,
-            is_only_place=place.is_only,
         )
 
     # --- tags
@@ -322,7 +320,6 @@ class ObjectWriting:
                 bucket_number=info.number,
                 reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
                 topology_number=place.topology_number,
-                is_only_place=place.is_only,
             )
             record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return object_info(info, record, is_latest=request.version_id is None)

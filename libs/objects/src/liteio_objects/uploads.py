@@ -429,7 +429,6 @@ class Uploads:
             bucket_number=info.number,
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             topology_number=place.topology_number,
-            is_only_place=place.is_only,
         )
 
 

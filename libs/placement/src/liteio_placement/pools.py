@@ -70,7 +70,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One set in which a name may live, and the newest (or for locks the oldest) epoch that says so."""
+    """One set in which a name may live, and the newest epoch that says so."""
 
     epoch: int
     pool: int
@@ -110,14 +110,6 @@ class Topology:
         The first is where a name that is found in none is written. Nearly always there is one.
         """
         return _once_each(self._locate_in(epoch, name) for epoch in reversed(self.epochs))
-
-    def lock_order(self, name: bytes) -> list[Location]:
-        """The same sets, oldest epoch first, each where it comes first: where to lock, in this order.
-
-        Not `locate` reversed: a set that an older and a newer epoch share must be locked at the older one's place, or
-        a gateway that has not yet heard of the newer epoch would lock the same two sets the other way round.
-        """
-        return _once_each(self._locate_in(epoch, name) for epoch in self.epochs)
 
     def epochs_to(self, name: bytes, pool: int, set_index: int) -> frozenset[int]:
         """The numbers of the live epochs that place `name` in this set."""
