@@ -14,7 +14,6 @@ from urllib.request import urlopen
 import boto3
 from botocore.config import Config
 from tests.cluster.container_engine import Engine, run
-from tests.support.server import free_port
 
 NODES: Final = ("storage1", "storage2", "storage3", "storage4")
 PARITY: Final = 4
@@ -91,7 +90,11 @@ class ComposeCluster:
 @contextmanager
 def compose_cluster(engine: Engine, folder: Path, gateways: int) -> Iterator[ComposeCluster]:
     """Built, up and ready. `folder` is a build context."""
-    port = free_port()
+    with engine.port() as port:
+        yield from _up(engine, folder, gateways, port)
+
+
+def _up(engine: Engine, folder: Path, gateways: int, port: int) -> Iterator[ComposeCluster]:
     environment = engine.environment | {
         "COMPOSE_PROJECT_NAME": f"liteio-test-{os.getpid()}",
         "LITEIO_BASE": engine.base,

@@ -1,13 +1,17 @@
 """A container engine for the tests: dockerd from Debian's packages where none runs, and a base image by debootstrap.
 
-Nothing is pulled. What is expensive (the base image, image layers, wheels) stays in a cache folder between runs:
-$XDG_CACHE_HOME/liteio/containers, by default ~/.cache/liteio/containers. It may be removed at any time.
+The engine of our own lives in a network namespace, with its bridges and packet filter, so that nothing of these is left
+on the machine, and nothing else that runs here is filtered. Nothing is pulled. What is expensive (the base image, image
+layers, wheels) stays in a cache folder between runs: $XDG_CACHE_HOME/liteio/containers, by default
+~/.cache/liteio/containers. It may be removed at any time.
 """
 
+import dataclasses
 import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +23,15 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.paths import REPOSITORY
+from tests.support.server import free_port
 
-_PACKAGES: Final = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
+_PACKAGES: Final = {  # by the program that shows that it is there
+    "dockerd": "docker.io",
+    "docker-compose": "docker-compose",
+    "debootstrap": "debootstrap",
+    "iptables": "iptables",
+    "ip": "iproute2",
+}
 _SUITE: Final = "bookworm"
 # What the Dockerfile would otherwise fetch: builds in the tests reach no index.
 _BASE_PACKAGES: Final = "ca-certificates,haproxy,python3,python3-venv"
@@ -47,12 +58,30 @@ class Engine:
 
     environment: dict[str, str]
     log: Path
-    is_own: bool
+    namespace: str = ""
+    """Of an engine of our own: the network namespace in which its published ports are."""
     base: str = ""
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """As `run`."""
         return run(("docker", *arguments), self.environment, check=check)
+
+    @contextmanager
+    def port(self) -> Iterator[int]:
+        """A free port. What is published on 127.0.0.1 under it can be reached from here, too, while this is open."""
+        if not self.namespace:
+            yield free_port()
+            return
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = int(listener.getsockname()[1])
+            listener.setblocking(False)
+            door = [sys.executable, "-m", "tests.cluster.namespace_door", str(listener.fileno()), str(port)]
+            process = subprocess.Popen(_inside(self.namespace, *door), cwd=REPOSITORY, pass_fds=(listener.fileno(),))
+            try:
+                yield port
+            finally:
+                process.kill()
+                process.wait()
 
 
 @contextmanager
@@ -66,7 +95,7 @@ def container_engine() -> Iterator[Engine]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install()
         with _running() as engine:
-            yield Engine(engine.environment, engine.log, engine.is_own, _base_image(engine))
+            yield dataclasses.replace(engine, base=_base_image(engine))
 
 
 def build_context(folder: Path) -> Path:
@@ -101,8 +130,6 @@ def run(
 
 def _install() -> None:
     missing = [package for program, package in _PACKAGES.items() if shutil.which(program, path=_search_path()) is None]
-    if shutil.which("iptables", path=_search_path()) is None:
-        missing.append("iptables")
     if missing:
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         run(("apt-get", "update", "-qq"), environment, seconds=_INSTALL_SECONDS)
@@ -123,16 +150,20 @@ def _running() -> Iterator[Engine]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LITEIO_", "COMPOSE_"))}
     environment |= {"PATH": _search_path(), "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"}
     if run(("docker", "version", "--format", "{{.Server.Version}}"), environment, check=False):
-        yield Engine(environment, CACHE / "unknown", is_own=False)
+        yield Engine(environment, CACHE / "none")
         return
     scratch = Path(tempfile.mkdtemp(prefix="liteio-dockerd-"))  # short: a socket's path has 108 bytes at most
     environment |= {"DOCKER_HOST": f"unix://{scratch}/docker.sock", "DOCKER_CONFIG": str(scratch)}
-    engine = Engine(environment, scratch / "log", is_own=True)
+    engine = Engine(environment, scratch / "log", namespace=scratch.name)
     command = ["dockerd", "--data-root", str(CACHE / "docker"), "--exec-root", str(scratch / "exec")]
     command += ["--pidfile", str(scratch / "pid"), "--host", environment["DOCKER_HOST"]]
     try:
+        run(("ip", "netns", "add", engine.namespace), environment)
+        run(("ip", "-n", engine.namespace, "link", "set", "lo", "up"), environment)
         with engine.log.open("wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                _inside(engine.namespace, *command), env=environment, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 _wait_until_it_answers(engine, process)
                 _forget_what_ran(engine)
@@ -144,7 +175,13 @@ def _running() -> Iterator[Engine]:
                 process.terminate()
                 process.wait(_STOP_SECONDS)
     finally:
+        run(("ip", "netns", "delete", engine.namespace), environment, check=False)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _inside(namespace: str, *command: str) -> list[str]:
+    """It becomes the command. (`ip netns exec` would hide the control groups.)"""
+    return ["nsenter", f"--net=/run/netns/{namespace}", *command]
 
 
 def _wait_until_it_answers(engine: Engine, process: subprocess.Popen[bytes]) -> None:
