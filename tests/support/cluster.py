@@ -108,6 +108,7 @@ class Cluster:
     healer_count: int = 0
     parity: int | None = None
     nats_url: str = ""
+    joins: bool = False  # a pool that waits to be added to a store
     node_ports: Sequence[int] = ()
     seen_ports: Sequence[int] = ()  # through which gateways and nodes reach each node: a proxy's, where there is one
     nodes: list[Member] = field(default_factory=list)
@@ -182,6 +183,7 @@ class Cluster:
             "LITEIO_STORAGE_NODE_PORT": str(self.node_ports[index]),
             "LITEIO_STORAGE_NODE_DRIVES": self.drive_patterns,
             "LITEIO_STORAGE_NODE_NODE_HOST": f"127.0.0.1:{self.seen_ports[index]}",
+            "LITEIO_STORAGE_NODE_JOINS": str(self.joins),
             "LITEIO_CLUSTER_SECRET": CLUSTER_SECRET,
         }
         if self.parity is not None:

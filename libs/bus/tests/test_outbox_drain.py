@@ -57,7 +57,7 @@ async def store_with_events() -> StoreBench:
 
 
 def drain_of(bench: StoreBench, publisher: EventPublisher) -> OutboxDrain:
-    return OutboxDrain(bench.drives, publisher, SystemClock())
+    return OutboxDrain(lambda: bench.drives, publisher, SystemClock())
 
 
 async def rows_left(bench: StoreBench) -> int:

@@ -14,9 +14,11 @@ from test_process import free_port
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
+from liteio_base.ids import DeploymentId
 from liteio_cluster.access import ClusterAccess
 from liteio_cluster.nodes import Nodes
 from liteio_cluster.plan import PoolPlan
+from liteio_cluster.pool_format import format_new_pool
 from liteio_contracts.storage import DriveStatus
 from liteio_contracts.storage_errors import DriveOffline, DriveUnavailable
 from liteio_drives.drive_format import read_format
@@ -44,7 +46,7 @@ class Rig:
             f"http://127.0.0.1:{port}{own}/d{{1...{drives_per_node}}}"
             for port, own in zip(self.ports, self.folders, strict=True)
         )
-        self.nodes: dict[int, NodeDrives] = {}
+        self.joins = False
         self.access = ClusterAccess(cluster_secret=SecretStr(SECRET.decode()))
 
     @property
@@ -68,7 +70,7 @@ class Rig:
         try:
             for index in indexes:
                 origin = f"http://127.0.0.1:{self.ports[index]}"
-                node = NodeDrives(self.plan, origin, connections, clock, randomness, SMALL)
+                node = NodeDrives(self.plan, origin, connections, clock, randomness, joins=self.joins, settings=SMALL)
                 looked.append(node)
                 await node.look(is_alone=True)
                 app = build_app(node.drives, SECRET, clock, randomness, formats=node)
@@ -119,7 +121,7 @@ async def test_all_empty_drives_become_one_deployment_and_every_node_tells_of_it
     assert len({drive.deployment_id for drive in formats}) == 1
     assert sorted(drive.slot for drive in formats) == [0, 1, 2, 3]
     async with rig.up(0, 1) as nodes:
-        told = [decode_topology(encoded) for node in nodes if (encoded := node.topology()) is not None]
+        told = [decode_topology(encoded) for node in nodes if (encoded := await node.topology()) is not None]
         assert len(told) == 2
         assert told[0] == told[1]
         assert told[0].deployment_id == formats[0].deployment_id
@@ -132,7 +134,7 @@ async def test_nothing_is_formatted_while_a_node_is_away(tmp_path: Path) -> None
         async with rig.up(first) as nodes:
             await look_at(nodes)
             assert served(nodes[0]) == []
-            assert nodes[0].topology() is None
+            assert await nodes[0].topology() is None
     assert formatted_in(tmp_path) == []
 
 
@@ -142,7 +144,7 @@ async def test_nothing_is_formatted_while_a_drive_holds_something(tmp_path: Path
     (rig.path(1, 2) / "holiday.jpg").write_bytes(b"x")
     async with rig.up(0, 1) as nodes:
         await look_at(nodes)
-        assert [node.topology() for node in nodes] == [None, None]
+        assert [await node.topology() for node in nodes] == [None, None]
     assert formatted_in(tmp_path) == []
 
 
@@ -243,7 +245,7 @@ async def test_a_prepare_by_a_rival_leaves_formatted_drives_alone(tmp_path: Path
         deadline = Deadline.after(5, SystemClock())
         before = rig.identity(1, 1)
         with pytest.raises(DriveUnavailable, match="not empty"):
-            await node.call(NODE, "format.prepare", "f" * 32, ((False,) * 4,), deadline=deadline)
+            await node.call(NODE, "format.prepare", "f" * 32, 0, ((False,) * 4,), deadline=deadline)
         await node.call(NODE, "format.take_on", "f" * 32, deadline=deadline)
         assert rig.identity(1, 1) == before
 
@@ -255,3 +257,31 @@ async def test_two_looks_at_once_take_turns(tmp_path: Path) -> None:
         await look_at(nodes)
         assert [len(served(node)) for node in nodes] == [2, 2]
     assert len({rig.identity(node, number).deployment_id for node in (0, 1) for number in (1, 2)}) == 1
+
+
+async def test_a_pool_that_joins_waits_and_takes_its_place_in_the_store(tmp_path: Path) -> None:
+    rig, deployment_id = Rig(tmp_path), DeploymentId("ab" * 16)
+    rig.joins = True
+    async with rig.up(0, 1) as nodes:
+        await look_at(nodes)
+        assert formatted_in(tmp_path) == []
+        plan = rig.plan.as_pool(3)
+        await format_new_pool(plan, deployment_id, rig.connections, SystemClock())
+        assert [len(served(node)) for node in nodes] == [2, 2]
+        assert {info.target[:34] for node in nodes for info in served(node)} == {f"{deployment_id}/3"}
+        assert await nodes[0].topology() is None  # It does not say that it is a store of its own.
+        await format_new_pool(plan, deployment_id, rig.connections, SystemClock())  # again: nothing is left to do
+    async with rig.up(0, 1) as nodes:
+        assert [len(served(node)) for node in nodes] == [2, 2]
+        assert rig.identity(1, 2).pool == 3
+        with pytest.raises(FormatRefused, match="belong to deployment"):
+            await format_new_pool(plan, DeploymentId("cd" * 16), rig.connections, SystemClock())
+
+
+async def test_a_pool_is_not_formatted_while_a_node_is_away(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.joins = True
+    async with rig.up(0):
+        with pytest.raises(FormatRefused, match="its node is away"):
+            await format_new_pool(rig.plan.as_pool(1), DeploymentId("ab" * 16), rig.connections, SystemClock())
+    assert formatted_in(tmp_path) == []

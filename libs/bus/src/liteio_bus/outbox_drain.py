@@ -8,7 +8,7 @@ import asyncio
 import base64
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,10 +40,12 @@ class _Copies:
 
 
 class OutboxDrain:
-    """Drains `drives`. One process a machine runs it; a second one costs duplicates, no more."""
+    """Drains the drives that `drives_now` gives, which may become more. One process a store runs it; a second one costs
+    duplicates, no more."""
 
-    def __init__(self, drives: Sequence[StorageAPI], publisher: EventPublisher, clock: Clock) -> None:
-        self._drives = tuple(drives)
+    def __init__(self, drives_now: Callable[[], Sequence[StorageAPI]], publisher: EventPublisher, clock: Clock) -> None:
+        self._drives_now = drives_now
+        self._drives: Sequence[StorageAPI] = ()  # of this round
         self._publisher, self._clock = publisher, clock
         self._published: OrderedDict[str, None] = OrderedDict()
         self._alarm_after = 0.0
@@ -57,6 +59,7 @@ class OutboxDrain:
 
     async def drain_once(self) -> int:
         """One round over all drives. Returns how many rows were removed; 0 also when the bus went away."""
+        self._drives = tuple(self._drives_now())
         listed = await asyncio.gather(*(self._list(drive) for drive in self._drives))
         done: list[list[int]] = [[] for _ in self._drives]
         copies = self._collate(listed, done)

@@ -23,6 +23,7 @@ from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_drives.remote.remote_locks import RemoteLocks
 from liteio_drives.remote.sealing import cluster_key
 from liteio_erasure.code import CodeParams
+from liteio_formats.topology import TopologyRecord
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
@@ -34,14 +35,25 @@ Report = Callable[[DriveSet, KeyName], bool]
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store and what it stands on. `names`: of the drives, their folders or URLs. `nodes` is None for drives of this
-    machine."""
+    """A store and what it stands on. `folders` are those of the drives of this machine; `nodes` is None for these."""
 
     store: Store
     deployment_id: DeploymentId
-    drives: Sequence[StorageAPI]
-    names: Sequence[str]
+    folders: Sequence[str] = ()
     nodes: Nodes | None = None
+
+    @property
+    def drives(self) -> Sequence[StorageAPI]:
+        """All drives of now: a pool may be added while the store is open."""
+        return [drive for drive_set in self.store.engine.store_map.sets for drive in drive_set.drives]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What operators call the drives, in the same order: their folders, or their URLs."""
+        record = self.store.engine.store_map.record
+        if record is None:
+            return self.folders
+        return [endpoint for pool in record.pools for endpoint in pool.endpoints]
 
 
 def open_store(
@@ -79,9 +91,10 @@ async def _open_local(
         opened.push_async_callback(drives.close)
         locks = FileLocks(_state_folder(settings) / LOCK_FILE, clock, randomness)
         opened.callback(locks.close)
-        sets = _divide(drives.as_storage, layout)
-        store = await _start(StoreMap(drives.deployment_id, sets), clock, randomness, locks, report, opened)
-        yield OpenStore(store, drives.deployment_id, drives.as_storage, settings.drives)
+        store_map = StoreMap(drives.deployment_id, _divide(drives.as_storage, layout))
+        store = Store(store_map, clock, randomness, locks, report)
+        await _start(store, opened)
+        yield OpenStore(store, drives.deployment_id, settings.drives)
 
 
 @asynccontextmanager
@@ -92,33 +105,38 @@ async def _open_nodes(
         nodes = Nodes(settings, clock, randomness)
         opened.push_async_callback(nodes.close)
         topology = await nodes.wait_for_topology(settings.peers)
-        plan = PoolPlan.of_record(topology.pools[0], 0)
-        drives = [
-            RemoteDrive(
-                nodes.get(endpoint.origin),
-                target_of(topology.deployment_id, plan.layout, number),
-                plan.layout.place_of(number)[1],
-            )
-            for number, endpoint in enumerate(plan.endpoints)
-        ]
-        locks = await opened.enter_async_context(_locks_of(plan, nodes, clock, randomness))
-        store_map = StoreMap(topology.deployment_id, _divide(drives, plan.layout))
-        store = await _start(store_map, clock, randomness, locks, report, opened)
-        yield OpenStore(store, topology.deployment_id, drives, tuple(map(str, plan.endpoints)), nodes)
+
+        async def open_pool(record: TopologyRecord, pool: int, first_set: int) -> Sequence[DriveSet]:
+            return _remote_sets(nodes, record, pool, first_set)
+
+        sets: list[DriveSet] = []
+        for pool in range(len(topology.pools)):
+            sets += _remote_sets(nodes, topology, pool, len(sets))
+        first_pool = PoolPlan.of_record(topology.pools[0], 0)
+        locks = await opened.enter_async_context(_locks_of(first_pool, nodes, clock, randomness))
+        store_map = StoreMap(topology.deployment_id, sets, topology)
+        store = Store(store_map, clock, randomness, locks, report, open_pool)
+        await _start(store, opened)
+        yield OpenStore(store, topology.deployment_id, nodes=nodes)
 
 
-async def _start(
-    store_map: StoreMap,
-    clock: Clock,
-    randomness: Randomness,
-    locks: LockAPI,
-    report: Report,
-    opened: AsyncExitStack,
-) -> Store:
-    store = Store(store_map, clock, randomness, locks, report)
+def _remote_sets(nodes: Nodes, record: TopologyRecord, pool: int, first_set: int) -> list[DriveSet]:
+    """The sets of a pool over its nodes. Nothing is asked of them yet."""
+    plan = PoolPlan.of_record(record.pools[pool], pool)
+    drives = [
+        RemoteDrive(
+            nodes.get(endpoint.origin),
+            target_of(record.deployment_id, plan.layout, number),
+            plan.layout.place_of(number)[1],
+        )
+        for number, endpoint in enumerate(plan.endpoints)
+    ]
+    return _divide(drives, plan.layout, first_set)
+
+
+async def _start(store: Store, opened: AsyncExitStack) -> None:
     store.start()
     opened.push_async_callback(store.close)
-    return store
 
 
 @asynccontextmanager
@@ -133,11 +151,12 @@ async def _locks_of(plan: PoolPlan, nodes: Nodes, clock: Clock, randomness: Rand
         yield groups[0] if len(groups) == 1 else SpreadLocks(groups)
 
 
-def _divide(drives: Sequence[StorageAPI], layout: Layout) -> list[DriveSet]:
+def _divide(drives: Sequence[StorageAPI], layout: Layout, first_set: int = 0) -> list[DriveSet]:
     width = layout.set_width
     code = CodeParams.for_set(width, layout.parity)
     return [
-        DriveSet(tuple(drives[start : start + width]), code, start // width) for start in range(0, len(drives), width)
+        DriveSet(tuple(drives[start : start + width]), code, first_set + start // width)
+        for start in range(0, len(drives), width)
     ]
 
 

@@ -4,7 +4,7 @@ Every node is given the same patterns, so every node comes to the same plan.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -48,6 +48,10 @@ class PoolPlan:
         """That of a pool of the topology."""
         endpoints = tuple(parse_endpoint(text) for text in record.endpoints)
         return cls(endpoints, Layout(record.set_count, record.set_width, record.parity, pool))
+
+    def as_pool(self, pool: int) -> "PoolPlan":
+        """The same drives as the `pool`-th of their store."""
+        return replace(self, layout=replace(self.layout, pool=pool))
 
     def to_record(self) -> PoolRecord:
         texts = tuple(map(str, self.endpoints))

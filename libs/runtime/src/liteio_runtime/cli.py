@@ -32,6 +32,8 @@ events_app = typer.Typer(help="Bucket events on the bus.", no_args_is_help=True)
 app.add_typer(events_app, name="events")
 admin_app = typer.Typer(help="Look at a running store.", no_args_is_help=True)
 app.add_typer(admin_app, name="admin")
+pool_app = typer.Typer(help="The pools of a store over several machines.", no_args_is_help=True)
+admin_app.add_typer(pool_app, name="pool")
 
 Address = Annotated[str | None, typer.Option(help="Where S3 is served. Default: :9000")]
 Cert = Annotated[str | None, typer.Option(help="TLS certificate chain, PEM. With --key: serve https.")]
@@ -206,6 +208,61 @@ def admin_drives(as_json: AsJSON = False, **store: Any) -> None:
     from liteio_runtime.admin import show_drives
 
     print(asyncio.run(show_drives(_store_settings(store), as_json=as_json)))
+
+
+@pool_app.command("list")
+@takes_store
+def pool_list(as_json: AsJSON = False, **store: Any) -> None:
+    """The pools, and the share of new keys that each takes."""
+    import asyncio
+
+    from liteio_runtime.admin_pools import show_pools
+
+    print(asyncio.run(show_pools(_store_settings(store), as_json=as_json)))
+
+
+@pool_app.command("add")
+@takes_store
+def pool_add(
+    new_drives: Annotated[
+        str, typer.Argument(help="All drives of the pool: 'https://node{5...8}.lan:9100/mnt/d{1...8}'.")
+    ],
+    parity: Annotated[int | None, typer.Option(help="Drives of a set that may be lost. Default: by set width.")] = None,
+    **store: Any,
+) -> None:
+    """Add a pool of nodes that run and wait for it. What is stored stays where it is, and is found."""
+    import asyncio
+
+    from liteio_runtime.admin_pools import add_pool
+
+    print(asyncio.run(add_pool(_store_settings(store), new_drives, parity)))
+
+
+@pool_app.command("weigh")
+@takes_store
+def pool_weigh(
+    weights: Annotated[
+        list[str] | None, typer.Argument(metavar="[POOL=WEIGHT]...", help="None: by free space.")
+    ] = None,
+    **store: Any,
+) -> None:
+    """Spread new keys by these weights from now on; a pool of weight 0 takes none."""
+    import asyncio
+
+    from liteio_runtime.admin_pools import parse_weights, weigh_pools
+
+    print(asyncio.run(weigh_pools(_store_settings(store), parse_weights(weights or ()))))
+
+
+@pool_app.command("retire")
+@takes_store
+def pool_retire(**store: Any) -> None:
+    """Give up the epochs that no key needs any more. Reads the name of every key."""
+    import asyncio
+
+    from liteio_runtime.admin_pools import retire_epochs
+
+    print(asyncio.run(retire_epochs(_store_settings(store))))
 
 
 @app.command()

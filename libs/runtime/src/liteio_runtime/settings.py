@@ -55,7 +55,8 @@ class ServerSettings(BaseSettings):
     address: str = f":{DEFAULT_PORT}"
     """Where S3 is served, as host:port; without a host on all addresses, port 0 takes any free one."""
     peers: Annotated[tuple[str, ...], NoDecode] = ()
-    """Every node of the cluster, as on all others: https://node{1...4}.lan:9100; left out where drives are URLs."""
+    """Every node of the cluster, as on all others: https://node{1...4}.lan:9100. With drives that are URLs: nodes of a
+    store that this pool is to join."""
     node_host: str = ""
     """Which node this is, as `peers` or `drives` name it; default: found out by the machine's name."""
     drives: Annotated[tuple[str, ...], NoDecode]

@@ -90,6 +90,8 @@ def _storage_node(settings: ServerSettings) -> ProcessSpec:
         "LITEIO_STORAGE_NODE_PARITY": str(settings.code.m),
         "LITEIO_STORAGE_NODE_HOST": _ALL_ADDRESSES,
     }
+    if not set(settings.peers) <= set(settings.plan.origins):
+        environment["LITEIO_STORAGE_NODE_JOINS"] = "true"
     if settings.cluster_address:
         host, port = split_address(settings.cluster_address)
         environment |= {

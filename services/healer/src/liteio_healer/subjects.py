@@ -28,6 +28,6 @@ async def serve_bus(opened: OpenStore, settings: HealerSettings, duties: Duties)
     origin = EventOrigin(settings.region, opened.deployment_id)
     bus = Bus(settings.nats_url, name="liteio healer", stream_replicas=settings.nats_replicas)
     async with bus, asyncio.TaskGroup() as group:
-        drain = OutboxDrain(opened.drives, EventPublisher(bus, origin), engine.clock)
+        drain = OutboxDrain(lambda: opened.drives, EventPublisher(bus, origin), engine.clock)
         group.create_task(duties.keep("outbox", drain.run))
         group.create_task(HealConsumer(bus, heal, workers=settings.heal_workers).run())

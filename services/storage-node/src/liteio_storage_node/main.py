@@ -84,7 +84,8 @@ async def _opened(settings: StorageNodeSettings, clock: Clock, randomness: Rando
     async with AsyncExitStack() as opened:
         nodes = Nodes(settings, clock, randomness)
         opened.push_async_callback(nodes.close)
-        drives = NodeDrives(settings.plan(), settings.origin(), nodes, clock, randomness)
+        plan, origin = settings.plan(), settings.origin()
+        drives = NodeDrives(plan, origin, nodes, clock, randomness, joins=settings.joins)
         opened.push_async_callback(drives.close)
         await drives.look(is_alone=True)
         yield drives

@@ -18,6 +18,8 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import DeploymentId, DriveId, new_deployment_id
 from liteio_cluster.nodes import Nodes
 from liteio_cluster.plan import PoolPlan, target_of, topology_of
+from liteio_cluster.pool_format import PoolFormat
+from liteio_contracts.storage import StoredTopology
 from liteio_contracts.storage_errors import DriveUnavailable, StorageError
 from liteio_drives.drive_format import has_format, read_format, take_on
 from liteio_drives.files import RealFiles
@@ -32,17 +34,16 @@ from liteio_drives.format_rules import (
 from liteio_drives.format_set import identity, prepare_drive, replace_drive, report_on
 from liteio_drives.limits import DriveSettings
 from liteio_drives.local_drive import LocalDrive
-from liteio_drives.remote.messages import NODE, MountPoints
+from liteio_drives.remote.messages import MountPoints
 from liteio_formats.checked_json import FormatError
 from liteio_formats.topology import encode_topology
 from liteio_storage_node.drive_set import DriveSet
 
 log: Final = logging.getLogger("liteio.storage_node")
 
+_TOPOLOGY_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 2.0  # between looks at the drives: whether served ones are in place, missing ones have come
 LOOK_SECONDS_NEW: Final = 0.3  # while there is no store yet
-_FORMAT_SECONDS: Final = 60.0  # for a node to prepare its drives: 256 folders and an index on each
-_REPORT_SECONDS: Final = 5.0
 
 
 class NodeDrives:
@@ -55,11 +56,15 @@ class NodeDrives:
         nodes: Nodes,
         clock: Clock,
         randomness: Randomness,
+        *,
+        joins: bool = False,
         settings: DriveSettings | None = None,
     ) -> None:
+        """`joins`: the pool is to join a store that is there already, so this node leads no first format."""
         self.drives = DriveSet()
-        self._plan, self._origin, self._nodes = plan, origin, nodes
+        self._plan, self._origin, self._joins = plan, origin, joins
         self._own = plan.drives_of(origin)
+        self._others = PoolFormat(plan, nodes, clock, without=origin)
         self._clock, self._randomness, self._settings = clock, randomness, settings
         self._files = RealFiles()
         self._served: dict[int, LocalDrive] = {}
@@ -92,9 +97,15 @@ class NodeDrives:
 
     # --- what other nodes and gateways ask
 
-    def topology(self) -> bytes | None:
-        """The record of the store's pools; None before the first format."""
-        if self._deployment_id is None:
+    async def topology(self) -> bytes | None:
+        """The newest record that the drives keep. None before the first format, and while the pool has not joined."""
+        deadline = Deadline.after(_TOPOLOGY_SECONDS, self._clock)
+        asked = [drive.read_topology(deadline=deadline) for drive in self._served.values()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        kept = [answer for answer in answers if isinstance(answer, StoredTopology) and answer.number]
+        if kept:
+            return max(kept, key=lambda stored: stored.number).encoded
+        if self._deployment_id is None or self._plan.layout.pool:
             return None
         return encode_topology(topology_of(self._plan, self._deployment_id))
 
@@ -102,10 +113,10 @@ class NodeDrives:
         """Of every own drive, by its number in the pool."""
         return await asyncio.to_thread(self._report_now)
 
-    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
-        """The first half of the first format, as the leading node asks for it. Raises DriveUnavailable."""
+    async def prepare(self, deployment_id: DeploymentId, pool: int, mount_points: MountPoints) -> None:
+        """The first half of the first format, as whoever leads it asks. Raises DriveUnavailable."""
         async with self._turn:
-            await self._prepare_own(deployment_id, mount_points)
+            await self._prepare_own(deployment_id, pool, mount_points)
 
     async def take_on(self, deployment_id: DeploymentId) -> None:
         """The second half, once every node has done the first. Raises DriveUnavailable."""
@@ -125,11 +136,13 @@ class NodeDrives:
 
     async def _take_in_missing(self, is_alone: bool) -> None:
         reports: list[DriveReport | None] = self._in_order(await self.report())
+        self._note_pool(reports)
         verdict = judge(reports, self._plan.layout)
         if not is_alone and any(_is_empty(report) for report in reports):
-            reports = await self._everybodys_reports(reports)
+            reports = await self._others.reports(reports)
+            self._note_pool(reports)
             verdict = judge(reports, self._plan.layout)
-            if verdict.is_first and self._origin == self._plan.first_origin:
+            if verdict.is_first and not self._joins and self._origin == self._plan.first_origin:
                 verdict = await self._format_all(reports)
             elif verdict.deployment_id is not None:
                 verdict = await self._format_own(verdict, verdict.deployment_id)
@@ -155,13 +168,12 @@ class NodeDrives:
         taken on already, each node finishes its own."""
         deployment_id = new_deployment_id(self._randomness)
         mount_points = mount_points_of(reports, self._plan.layout)
-        others = [origin for origin in self._plan.origins if origin != self._origin]
         log.info("every drive of the pool is empty: formatting them for the new deployment %s", deployment_id)
         try:
-            await self._prepare_own(deployment_id, mount_points)
-            await self._ask_all(others, "format.prepare", deployment_id, mount_points)
+            await self._prepare_own(deployment_id, 0, mount_points)
+            await self._others.prepare(deployment_id, 0, mount_points)
             await self._take_on_own(deployment_id)
-            await self._ask_all(others, "format.take_on", deployment_id)
+            await self._others.take_on(deployment_id)
         except StorageError as trouble:
             log.warning("the first format is not finished: %s; will try again", trouble)
         return judge(self._in_order(await self.report()), self._plan.layout)
@@ -204,39 +216,20 @@ class NodeDrives:
     def _in_order(self, own: Mapping[int, DriveReport]) -> list[DriveReport | None]:
         return [own.get(number) for number in range(self._plan.layout.drive_count)]
 
-    async def _everybodys_reports(self, own: Sequence[DriveReport | None]) -> list[DriveReport | None]:
-        """What all drives of the pool say of themselves, as far as their nodes answer."""
-        others = [origin for origin in self._plan.origins if origin != self._origin]
-        answers = await asyncio.gather(*map(self._report_of, others))
-        merged = list(own)
-        for origin, answer in zip(others, answers, strict=True):
-            for number in self._plan.drives_of(origin):
-                merged[number] = answer.get(number)
-        return merged
+    def _note_pool(self, reports: Sequence[DriveReport | None]) -> None:
+        """Which pool of its store this is, the drives say; before they are formatted it counts as the first."""
+        named = [report.identity.pool for report in reports if report is not None and report.identity is not None]
+        if named and self._plan.layout.pool not in named:
+            self._plan = self._plan.as_pool(named[0])
 
-    async def _report_of(self, origin: str) -> Mapping[int, DriveReport]:
-        deadline = Deadline.after(_REPORT_SECONDS, self._clock)
-        try:
-            found: Mapping[int, DriveReport] = await self._nodes.get(origin).call(
-                NODE, "format.report", deadline=deadline
-            )
-        except StorageError:
-            return {}
-        return found
-
-    async def _ask_all(self, origins: Sequence[str], method: str, *arguments: Any) -> None:
-        """Raises StorageError when one does not do it."""
-        deadline = Deadline.after(_FORMAT_SECONDS, self._clock)
-        asked = (self._nodes.get(origin).call(NODE, method, *arguments, deadline=deadline) for origin in origins)
-        await asyncio.gather(*asked)
-
-    async def _prepare_own(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
+    async def _prepare_own(self, deployment_id: DeploymentId, pool: int, mount_points: MountPoints) -> None:
         reports = await self.report()
         for number, path in self._own.items():
             if not _is_empty(reports[number]):
                 raise DriveUnavailable("a drive is not empty", path=path, reason=reports[number].reason)
+        layout = self._plan.as_pool(pool).layout
         for number, path in self._own.items():
-            drive = identity(number, self._plan.layout, deployment_id, mount_points, self._randomness)
+            drive = identity(number, layout, deployment_id, mount_points, self._randomness)
             await self._on_disk(path, prepare_drive, path, drive, self._files, self._randomness)
 
     async def _take_on_own(self, deployment_id: DeploymentId) -> None:

@@ -43,6 +43,8 @@ class StorageNodeSettings(ClusterAccess):
     """Which of the nodes this one is, as `drives` names it; found out by the machine's name when it is not given."""
     parity: int | None = Field(default=None, ge=0)
     """Parity shards an object; the default depends on the width of a set."""
+    joins: bool = False
+    """The pool is to join a store that is there already: its empty drives wait for `liteio admin pool add`."""
     core: int | None = Field(default=None, ge=0)
     """The processor on which the loop, the network's thread and the index threads stay: they take turns, which costs
     less there. A drive that is taken in later has all its threads there. None lets the kernel move them."""

@@ -115,6 +115,7 @@ class DriveInfo(msgspec.Struct, frozen=True, array_like=True):
 
 
 MountPoints = tuple[tuple[bool, ...], ...]
+PoolIndex = Annotated[int, msgspec.Meta(ge=0, lt=2**16)]
 
 
 Owner = Annotated[bytes, msgspec.Meta(min_length=LOCK_OWNER_BYTES, max_length=LOCK_OWNER_BYTES)]
@@ -157,7 +158,7 @@ NODE_METHODS: Final[dict[str, Method]] = {
     "drives": Method(tuple[()], tuple[DriveInfo, ...], True),
     "topology": Method(tuple[()], bytes | None, True),
     "format.report": Method(tuple[()], dict[int, DriveReport], True),
-    "format.prepare": Method(tuple[DeploymentId, MountPoints], None, False),
+    "format.prepare": Method(tuple[DeploymentId, PoolIndex, MountPoints], None, False),
     "format.take_on": Method(tuple[DeploymentId], None, False),
     "lock.acquire": Method(tuple[Owner, LockNames], bool, False),
     "lock.renew": Method(tuple[Owners], tuple[bool, ...], False),

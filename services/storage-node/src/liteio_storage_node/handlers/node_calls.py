@@ -14,11 +14,11 @@ from liteio_storage_node.handlers.calls import NodeCall
 class Formats(Protocol):
     """The node's part in formats and topology: NodeDrives, or nothing where drives are given as they are."""
 
-    def topology(self) -> bytes | None: ...
+    async def topology(self) -> bytes | None: ...
 
     async def report(self) -> dict[int, DriveReport]: ...
 
-    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None: ...
+    async def prepare(self, deployment_id: DeploymentId, pool: int, mount_points: MountPoints) -> None: ...
 
     async def take_on(self, deployment_id: DeploymentId) -> None: ...
 
@@ -26,13 +26,13 @@ class Formats(Protocol):
 class NoFormats:
     """Of a node whose drives were formatted by others."""
 
-    def topology(self) -> bytes | None:
+    async def topology(self) -> bytes | None:
         return None
 
     async def report(self) -> dict[int, DriveReport]:
         return {}
 
-    async def prepare(self, deployment_id: DeploymentId, mount_points: MountPoints) -> None:
+    async def prepare(self, deployment_id: DeploymentId, pool: int, mount_points: MountPoints) -> None:
         raise DriveUnavailable("this node formats no drives")
 
     async def take_on(self, deployment_id: DeploymentId) -> None:
@@ -43,12 +43,12 @@ def node_calls(drives: DriveSet, locks: LockTable, formats: Formats) -> dict[str
     """By method name; each takes the decoded arguments."""
 
     async def topology(_: Any) -> bytes | None:
-        return formats.topology()
+        return await formats.topology()
 
     async def report(_: Any) -> dict[int, DriveReport]:
         return await formats.report()
 
-    async def prepare(arguments: tuple[DeploymentId, MountPoints]) -> None:
+    async def prepare(arguments: tuple[DeploymentId, int, MountPoints]) -> None:
         await formats.prepare(*arguments)
 
     async def take_on(arguments: tuple[DeploymentId]) -> None:
