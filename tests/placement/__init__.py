@@ -1,0 +1,1 @@
+"""What placement does with a thousand drives: `python -m tests.placement`."""
