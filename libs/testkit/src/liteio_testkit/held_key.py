@@ -156,6 +156,16 @@ class HeldKey:
             return replace(self, tombstones=_newest_first((*self.tombstones, added)), fences=fences)
         return replace(self, rows=_newest_first((*self.rows, added)), fences=fences)
 
+    def with_payload(self, given: HeldRow) -> "HeldKey":
+        """The inline shard of the row that is held already replaced by that of `given`."""
+        rows = (
+            replace(row, payload=given.payload, payload_hash=given.payload_hash)
+            if row.is_at(given.version_id, given.time)
+            else row
+            for row in self.rows
+        )
+        return replace(self, rows=tuple(rows))
+
     def with_fence(self, added: HeldFence) -> "HeldKey":
         others = (held for held in self.fences if (held.version_id, held.time) != (added.version_id, added.time))
         return replace(self, fences=(*others, added))

@@ -9,6 +9,8 @@ from liteio_base.ids import BucketId, DriveId, Generation, VersionId
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
+    DigestAnswer,
+    DigestQuery,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -105,6 +107,9 @@ class InterceptedDrive:
 
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         return await self.intercept("walk", lambda at: self.inner.walk(after, limit, deadline=at), deadline)
+
+    async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        return await self.intercept("range_digests", lambda at: self.inner.range_digests(query, deadline=at), deadline)
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         return await self.intercept("key_versions", lambda at: self.inner.key_versions(name, deadline=at), deadline)

@@ -21,6 +21,8 @@ from liteio_base.ids import (
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
+    DigestAnswer,
+    DigestQuery,
     DriveState,
     DriveStatus,
     FenceAnswer,
@@ -57,6 +59,7 @@ from liteio_formats.bodies import BucketState, UploadState, decode_bucket_body, 
 from liteio_formats.keys import part_prefix, split_upload_key
 from liteio_formats.record import Kind, Record, Space, decode_record
 from liteio_testkit.held_key import HeldFence, HeldKey, HeldRow
+from liteio_testkit.memory_digests import digest_ranges
 from liteio_testkit.memory_listing import list_items
 from liteio_testkit.memory_shards import MemoryShardReader, MemoryShardWriter, ShardFile
 from liteio_testkit.memory_state import MemoryState, newest_bucket_body
@@ -240,6 +243,11 @@ class MemoryDrive:
         self._check_reachable(deadline)
         return [name for name in self._state.names(after) if self._state.get(name).records][:limit]
 
+    async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        self._check_reachable(deadline)
+        ranges = digest_ranges(((name, self._state.get(name)) for name in self._state.names(query.after)), query)
+        return DigestAnswer(self._generation, self._is_authoritative, tuple(ranges))
+
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         self._check_reachable(deadline)
         return sorted(self._state.get(name).version_ids())
@@ -267,7 +275,11 @@ class MemoryDrive:
         steps = [_Step(row, decode_record(row.encoded)) for row in commit.rows]
         self._damaged_keys.difference_update(step.name for step in steps if self._is_held(step))
         new = [step for step in steps if not self._is_held(step)]
+        for step in steps:
+            if step not in new and step.row.payload is not None:  # a repair
+                self._state.put(step.name, self._state.get(step.name).with_payload(self._row_of(step)))
         if not new:
+            self._state.flush()
             return
         self._check_preconditions(commit, new)
         for step in new:

@@ -16,6 +16,7 @@ import pytest
 
 from liteio_testkit.contract_bench import Bench, DriveUnderTest
 from liteio_testkit.contract_commit import CommitContract
+from liteio_testkit.contract_digests import DigestContract
 from liteio_testkit.contract_doubtful import DoubtfulDriveContract
 from liteio_testkit.contract_list import ListContract
 from liteio_testkit.contract_read import ReadContract
@@ -28,7 +29,14 @@ __all__ = ["Bench", "DoubtfulDriveContract", "DriveUnderTest", "StorageContract"
 
 
 class StorageContract(
-    CommitContract, SettleContract, ReadContract, ListContract, ShardContract, UpkeepContract, TopologyContract
+    CommitContract,
+    SettleContract,
+    ReadContract,
+    ListContract,
+    ShardContract,
+    UpkeepContract,
+    DigestContract,
+    TopologyContract,
 ):
     """Give a fixture `subject`: a fresh DriveUnderTest for each test."""
 
