@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.request import urlopen
 import boto3
 from botocore.config import Config
 from tests.cluster.container_engine import Engine, run
+from tests.cluster.outage import wait_until
 
 NODES: Final = ("storage1", "storage2", "storage3", "storage4")
 PARITY: Final = 4
@@ -121,11 +121,3 @@ def is_ready(url: str) -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
-
-
-def wait_until(holds: Any, seconds: float, otherwise: str) -> None:
-    """Raises AssertionError after so long."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"{otherwise} after {seconds} s"
-        time.sleep(0.5)
