@@ -410,7 +410,8 @@ class StorageAPI(Protocol):
         """Every version id of which this drive holds a row, a tombstone or a fence."""
 
     async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
-        """Records whose mark was set before `older_than_ns` on this drive's wall clock, oldest first."""
+        """Records whose mark was set before `older_than_ns` on this drive's wall clock, oldest first; then those of a
+        time that is still to come: the clock was stepped back since."""
 
     async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]: ...
 

@@ -214,10 +214,12 @@ class LocalDrive:
         return await self._read(lambda index: index.keys.key_versions(name), deadline)
 
     async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
-        return await self._read(lambda index: index.keys.unsettled(older_than_ns, limit), deadline)
+        now_ns = self._clock.now_ns()
+        return await self._read(lambda index: index.keys.unsettled(older_than_ns, limit, now_ns), deadline)
 
     async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]:
-        return await self._read(lambda index: index.keys.outbox(older_than_ns, limit), deadline)
+        now_ns = self._clock.now_ns()
+        return await self._read(lambda index: index.keys.outbox(older_than_ns, limit, now_ns), deadline)
 
     async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage:
         return await self._read(lambda index: index.changes.buckets.usage(bucket_id), deadline)

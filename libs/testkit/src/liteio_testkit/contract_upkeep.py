@@ -64,6 +64,14 @@ class UpkeepContract:
         moment_of_the_second = now_ns - 3 * NS
         assert list(await bench.drive.unsettled(moment_of_the_second, 10, deadline=bench.soon)) == refs[:1]
 
+    async def test_what_was_marked_before_the_clock_was_stepped_back_is_old(self, bench: Bench) -> None:
+        bench.subject.clock.step_wall(3600)
+        record = await bench.put(b"a", 5)
+        now_ns = bench.subject.clock.now_ns()
+        assert list(await bench.drive.unsettled(now_ns - NS, 10, deadline=bench.soon)) == []
+        bench.subject.clock.step_wall(-3600)
+        assert list(await bench.drive.unsettled(now_ns - 3601 * NS, 10, deadline=bench.soon)) == [ref_of(record)]
+
     async def test_settled_and_rolled_back_records_leave_the_list(self, bench: Bench) -> None:
         kept, gone = await bench.put(b"a", 5), await bench.put(b"b", 5)
         await bench.confirm(kept)

@@ -255,7 +255,7 @@ class MemoryDrive:
     async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
         self._check_reachable(deadline)
         rows = sorted(self._unsettled_rows(), key=lambda row: (row.stored_ns, name_of(row.record), row.place))
-        old = [row for row in rows if row.stored_ns < older_than_ns]
+        old = [row for row in rows if self._is_old(row.stored_ns, older_than_ns)]
         return [VersionRef(name_of(row.record), row.version_id, row.time) for row in old[:limit]]
 
     async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage:
@@ -424,7 +424,7 @@ class MemoryDrive:
 
     async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]:
         self._check_reachable(deadline)
-        return [row for row in self._state.outbox if row.queued_ns < older_than_ns][:limit]
+        return [row for row in self._state.outbox if self._is_old(row.queued_ns, older_than_ns)][:limit]
 
     async def outbox_done(self, numbers: Sequence[int], *, deadline: Deadline) -> None:
         self._check_reachable(deadline)
@@ -433,6 +433,9 @@ class MemoryDrive:
         self._state.flush()
 
     # -- helpers
+
+    def _is_old(self, since_ns: int, older_than_ns: int) -> bool:
+        return since_ns < older_than_ns or since_ns > self._clock.now_ns()
 
     def _check_reachable(self, deadline: Deadline) -> None:
         if self._is_offline:
