@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from tests.support.s3_client import Answer, NoAnswer
+from tests.support.s3_client import Answer, NoAnswer, NotSent
 from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY
 
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
@@ -54,7 +54,7 @@ class AsyncS3:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Answer:
-        """`path` and `query` as they stand; parameters of `query` in order of their names. Raises NoAnswer."""
+        """`path` and `query` as they stand; parameters of `query` in order of their names. Raises NoAnswer, NotSent."""
         head = self._head(method, path, query, headers or {}, len(body))
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -94,7 +94,10 @@ class AsyncS3:
 
     async def _exchange(self, method: str, request: bytes) -> Answer:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port, limit=_HEAD_BYTES_MAX)
+            try:
+                self._streams = await asyncio.open_connection(self._host, self._port, limit=_HEAD_BYTES_MAX)
+            except OSError as problem:
+                raise NotSent(repr(problem)) from None
         reader, writer = self._streams
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -55,7 +55,7 @@ class _Link:
         self._since_rule[way] += len(data)
         while waiting and waiting[0][0] < self._since_rule[way]:
             place, deed = waiting.pop(0)
-            at = place - begins
+            at = max(0, place - begins)  # what a reset kept from passing is struck in the next connection
             self.struck += 1
             if deed is Deed.RESET:
                 return data[:at], True

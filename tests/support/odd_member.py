@@ -12,18 +12,16 @@ import runpy
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
-
-from tests.sim import plants as sim_plants
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage_errors import Fenced
 from liteio_drives.index_changes import Changes
 from liteio_drives.local_drive import LocalDrive
+from liteio_drives.remote.lock_table import LockTable
 from liteio_testkit.intercepted_drive import Answer, Call, InterceptedDrive
 
 DIALS: Final = "LITEIO_ODD_DIALS"
@@ -31,7 +29,6 @@ SLOW: Final = "LITEIO_ODD_SLOW"
 PLANT: Final = "LITEIO_ODD_PLANT"
 _NS: Final = 1_000_000_000
 _CLOCK, _DELAY = 0, 1
-_planted: Final = ExitStack()
 
 
 class Dials:
@@ -93,17 +90,19 @@ def _take_any_commit() -> None:
     patch.object(Changes, "_check_row", check_row).start()
 
 
-def _of_the_simulation(name: str) -> Callable[[], None]:
-    def plant() -> None:
-        _planted.enter_context(sim_plants.planted(name))
+def _grant_everything() -> None:
+    """Any lock is anyone's at any time. No bug as far as clients can tell: locks only save rivals work."""
+    patch.object(LockTable, "_is_taken", lambda *_: False).start()
 
-    return plant
+
+def _grant_everything_and_take_any_commit() -> None:
+    _grant_everything()
+    _take_any_commit()
 
 
 PLANTS: Final[Mapping[str, Callable[[], None]]] = {
-    "drives take any commit": _take_any_commit,
-    "ack at W-1": _of_the_simulation("ack at W-1"),
-    "order by wall clock": _of_the_simulation("order by wall clock"),
+    "locks grant everything": _grant_everything,
+    "locks grant everything, drives take any commit": _grant_everything_and_take_any_commit,
 }
 
 

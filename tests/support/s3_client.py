@@ -21,6 +21,10 @@ class NoAnswer(Exception):
     """The connection broke or timed out: whether the request was carried out is not known."""
 
 
+class NotSent(NoAnswer):
+    """There was no connection to send it on: it was certainly not carried out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int
