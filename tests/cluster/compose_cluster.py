@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import boto3
@@ -52,6 +53,16 @@ class ComposeCluster:
         return [
             state.get("Health", {}).get("Status", state["Status"]) if state["Running"] else "gone" for state in states
         ]
+
+    def drive_states(self) -> dict[str, set[str]]:
+        """What `liteio admin drives` says beside a node that runs: the states of each node's drives."""
+        told = json.loads(
+            self.engine.docker("exec", self.containers("storage1")[0], "liteio", "admin", "drives", "--json")
+        )
+        states: dict[str, set[str]] = {node: set() for node in NODES}
+        for drive in told:
+            states[str(urlsplit(drive["name"]).hostname)].add(drive["state"])
+        return states
 
     def log(self, container: str) -> str:
         """What it wrote to standard output and standard error."""

@@ -99,6 +99,7 @@ def test_a_node_is_killed_and_nobody_notices_and_all_is_whole_again(cluster: Com
             ledger.delete(f"before/small/{number}")
         ledger.check()
         assert cluster.health(KILLED) == ["gone"]
+        assert cluster.drive_states() == {node: {"offline" if node == KILLED else "online"} for node in NODES}
         wipe(cluster.drive_folders(KILLED)[1])
 
         cluster.engine.docker("start", node)
@@ -107,6 +108,7 @@ def test_a_node_is_killed_and_nobody_notices_and_all_is_whole_again(cluster: Com
         wait_until(lambda: look_alike(cluster.drive_folders()), HEAL_SECONDS, "the drives differ")
         print(f"healed {time.monotonic() - back:.1f} s after the node's start")
         ledger.check()
+        assert cluster.drive_states() == {node: {"online"} for node in NODES}
 
         cluster.compose("stop", "--timeout", "40")
         report = check_drives(in_slot_order(cluster.drive_folders()), PARITY)

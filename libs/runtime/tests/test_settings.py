@@ -202,3 +202,22 @@ def test_a_weak_cluster_secret_is_refused(tmp_path: Path) -> None:
 def test_http_needs_no_certificates(tmp_path: Path) -> None:
     flags = cluster_flags(tmp_path, drives="http://node{1...4}.lan:9100/mnt/disk{1...2}")
     assert load_settings({name: flags[name] for name in ("drives", "cluster_secret_file", "node_host")}).is_cluster
+
+
+def test_a_cluster_s_certificates_are_found_under_the_names_that_services_have_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a storage node's container, where `liteio admin` runs beside it."""
+    for name in ("secret", "cert", "key", "ca"):
+        (tmp_path / name).write_text("a secret of this test only")
+    monkeypatch.setenv("LITEIO_CLUSTER_SECRET_FILE", str(tmp_path / "secret"))
+    for name in ("cert", "key", "ca"):
+        monkeypatch.setenv(f"LITEIO_CLUSTER_{name.upper()}_FILE", str(tmp_path / name))
+    flags: dict[str, object] = {"drives": "https://node{1...4}.lan:9100/mnt/d{1...2}", "node_host": "node1.lan"}
+    settings = load_settings(flags)
+    assert settings.cluster_cert == tmp_path / "cert"
+    assert settings.cluster_key == tmp_path / "key"
+    assert settings.cluster_ca == tmp_path / "ca"
+    assert load_settings(flags | {"cluster_ca": str(tmp_path / "key")}).cluster_ca == tmp_path / "key"
+    monkeypatch.setenv("LITEIO_CLUSTER_CA_FILE", str(tmp_path / "nowhere"))
+    assert "cluster_ca" in str(refused(flags)).lower()

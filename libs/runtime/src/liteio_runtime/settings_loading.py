@@ -16,6 +16,12 @@ from liteio_runtime.settings import ENV_PREFIX, ServerSettings
 
 CONFIG_VARIABLE: Final = "LITEIO_CONFIG"
 _SECRET_FIELDS: Final = ("access_key", "secret_key")
+# As the services of a cluster call them: in a container of one, `liteio admin` finds what the service was told.
+_SERVICES_NAMES: Final = {
+    "LITEIO_CLUSTER_CERT_FILE": "cluster_cert",
+    "LITEIO_CLUSTER_KEY_FILE": "cluster_key",
+    "LITEIO_CLUSTER_CA_FILE": "cluster_ca",
+}
 # Read by other processes of ours, each of which checks its own.
 _OTHERS_VARIABLES: Final = ("LITEIO_GATEWAY_", "LITEIO_HEALER_", "LITEIO_STORAGE_NODE_")
 # Kubernetes sets these in every container next to a Service that is called liteio.
@@ -31,6 +37,7 @@ def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> Se
     sources: list[tuple[Callable[[str], str], Callable[[], Mapping[str, Any]]]] = [
         (lambda name: f"{name} in {path}", lambda: _from_file(path)),
         (lambda name: f"{_variable(name)}_FILE", lambda: _from_secret_files(os.environ)),
+        (lambda name: f"{_variable(name)}_FILE", lambda: _from_services_names(os.environ)),
         (_variable, lambda: EnvSettingsSource(ServerSettings, env_ignore_empty=True)()),
         (_flag, lambda: flags),
     ]
@@ -79,9 +86,13 @@ def _from_secret_files(environment: Mapping[str, str]) -> Mapping[str, Any]:
     return found
 
 
+def _from_services_names(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    return {field: environment[name] for name, field in _SERVICES_NAMES.items() if environment.get(name)}
+
+
 def _unknown_variables(environment: Mapping[str, str]) -> list[Problem]:
     known = [_variable(name) for name in ServerSettings.model_fields]
-    known += [*(f"{_variable(name)}_FILE" for name in _SECRET_FIELDS), CONFIG_VARIABLE]
+    known += [*(f"{_variable(name)}_FILE" for name in _SECRET_FIELDS), *_SERVICES_NAMES, CONFIG_VARIABLE]
     return [
         Problem("unknown variable", name, _did_you_mean(name, known))
         for name in sorted(environment)
