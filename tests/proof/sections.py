@@ -45,6 +45,13 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             _FULL,
         ),
         Section(
+            "Containers",
+            "compose.yaml as its users run it, built from Debian packages and wheels alone: objects through three "
+            "gateways, a storage node killed and one of its drives wiped, and in the end every shard of every object.",
+            ("-m", "pytest", "tests/cluster/test_compose.py", "-rPsx"),
+            rf"{_PYTEST}|^first write|^healed|values$|^(FAILED|ERROR|SKIPPED)",
+        ),
+        Section(
             "Faults",
             "Every row of the fault matrix in full; what was seen is in operations/faults.md, row by row.",
             ("-m", "tests.faults", "--full"),

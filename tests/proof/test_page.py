@@ -35,7 +35,7 @@ def test_a_section_that_passed_shows_its_result_only() -> None:
 def test_what_a_section_runs_is_there(section: Section) -> None:
     root = Path(__file__).parents[2]
     what = section.arguments[2] if section.arguments[1] == "pytest" else section.arguments[1].replace(".", "/")
-    assert (root / what).is_dir() or (root / f"{what}.py").is_file()
+    assert (root / what).exists() or (root / f"{what}.py").is_file()
 
 
 def test_the_facts_of_this_machine_can_be_had() -> None:
