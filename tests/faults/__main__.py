@@ -41,6 +41,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a row's processes end with this one
     lost = []
     for row in rows:
+        if reason := row.needs():
+            print(_json_left_out(row, reason) if asked.json else f"row {row.number} is not run: {reason}", flush=True)
+            continue
         seen = run_row(row, seed, is_full=asked.full)
         print(_json_of(seen) if asked.json else _line_of(seen), flush=True)
         if not seen.has_held:
@@ -48,7 +51,9 @@ def main() -> int:
         if not asked.no_page:
             _note(seen)
     if not asked.json:
-        print(f"{len(rows)} rows, {len(rows) - len(lost)} held, seed {seed}; not held: {lost}")
+        left_out = [row.number for row in rows if row.needs()]
+        held = len(rows) - len(lost) - len(left_out)
+        print(f"{len(rows)} rows, {held} held, seed {seed}; not held: {lost}; not run: {left_out}")
     return 1 if lost else 0
 
 
@@ -64,6 +69,10 @@ def _chosen(numbers: str, parser: argparse.ArgumentParser) -> list[Row]:
 def _line_of(seen: Seen) -> str:
     told = " ".join(seen.told.split()) if seen.has_held else f"DID NOT HOLD\n{seen.told}"
     return f"row {seen.row.number}, {seen.row.fault}: {told} ({seen.seconds:.1f} s)"
+
+
+def _json_left_out(row: Row, reason: str) -> str:
+    return json.dumps({"row": row.number, "left_out": reason})
 
 
 def _json_of(seen: Seen) -> str:

@@ -55,14 +55,13 @@ KIB: Final = 1024
 INLINE: Final = 5_000
 ONE_BLOCK: Final = 300 * KIB
 BLOCKS: Final = 2 * 1024 * KIB + 12_345
-EAGER: Final = DriveSettings(
-    free_min_bytes=0,
-    ballast_bytes=0,
-    confirm_delay_seconds=0.0,
-    orphan_grace_seconds=0.0,
-    unlink_delay_seconds=0.0,
+USUAL: Final = DriveSettings(
+    free_min_bytes=0, ballast_bytes=0, confirm_delay_seconds=0.0, orphan_grace_seconds=3600.0, unlink_delay_seconds=0.0
 )
+# What nobody names is garbage at once. Not for drives that are written to: a writer may be held up for a second.
+EAGER: Final = replace(USUAL, orphan_grace_seconds=0.0)
 PATIENCE_SECONDS: Final = 20.0
+_CLEAN_TRIES: Final = 3
 
 
 def content_of(seed: object, size: int) -> bytes:
@@ -80,7 +79,7 @@ class Machine:
         width: int = 4,
         parity: int | None = None,
         seed: object = 0,
-        settings: DriveSettings = EAGER,
+        settings: DriveSettings = USUAL,
         clock: Clock | None = None,
     ) -> None:
         self.code = CodeParams.for_set(width, parity)
@@ -88,7 +87,7 @@ class Machine:
         self.disk = Disk(self.paths)
         self._disks = [self.disk]
         self.clock: Final = clock or SystemClock()
-        self._settings = settings
+        self.settings = settings  # of the next start
         self._seed, self._starts = seed, 0
         self.locks: LockAPI = MemoryLocks()
         self.drives: tuple[StorageAPI, ...] = ()
@@ -107,7 +106,7 @@ class Machine:
             Layout(1, self.code.width, self.code.m),
             clock=self.clock,
             randomness=self.randomness,
-            settings=replace(self._settings, vfs=self.disk.vfs),
+            settings=replace(self.settings, vfs=self.disk.vfs),
             files=self.disk.files,
         )
         self.deployment_id = opened.deployment_id
@@ -126,7 +125,7 @@ class Machine:
             slot,
             clock=self.clock,
             randomness=self.randomness.fork(f"drive {slot}"),
-            settings=replace(self._settings, vfs=self.disk.vfs),
+            settings=replace(self.settings, vfs=self.disk.vfs),
             files=self.disk.files,
         )
 
@@ -166,6 +165,11 @@ class Machine:
         await self._close_drives()
         self.disk = Disk(self.paths)
         self._disks.append(self.disk)
+
+    async def restart(self, settings: DriveSettings) -> None:
+        await self.stop()
+        self.settings = settings
+        await self.start()
 
     async def _close_drives(self) -> None:
         opened = [drive for drive in self.drives if isinstance(drive, LocalDrive)]
@@ -232,12 +236,18 @@ class Machine:
         return await report_on(self.drives, self.paths, collects=False)
 
     async def require_clean(self, what: str) -> DriveReport:
-        """After `settle`: every drive counts and holds every version whole, nothing is unsettled, every file has a
-        name."""
-        report = await self.report()
-        if not report.is_clean:
-            raise FaultFound(f"{what}: {report}")
-        return report
+        """Started again to clear up, every drive counts and holds every version whole, nothing is unsettled, every file
+        has a name. The machine is not to be written to afterwards."""
+        if self.settings is not EAGER:
+            await self.restart(EAGER)
+            await self.settle()
+        for _ in range(_CLEAN_TRIES):
+            report = await self.report()
+            if report.is_clean:
+                return report
+            await asyncio.sleep(0.3)
+            await self.settle()
+        raise FaultFound(f"{what}: {report}")
 
     async def census(self, key: str, version_id: VersionId = NULL_VERSION, *, bucket: str = BUCKET) -> Census:
         return await take_census(self.drives, await self.name_of(key, bucket), version_id, deadline=self.soon)

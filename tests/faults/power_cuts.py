@@ -17,7 +17,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, Final, TypeVar
 
-from tests.faults.machine import Machine, machine_in
+from tests.faults.machine import EAGER, USUAL, Machine, machine_in
 from tests.faults.registry import FaultFound, Trial, require
 from tests.support.power import NEVER, PowerCut, Recorder, Recording, make_drives
 
@@ -188,6 +188,7 @@ def _ticks(told: Told, story: Story) -> range:
 
 
 async def _judge(machine: Machine, story: Story, known: Known) -> None:
+    machine.settings = EAGER
     await machine.start(is_lenient=bool(story.liars))
     places: dict[str, int] = {}
     for is_settled in (False, True):
@@ -200,11 +201,12 @@ async def _judge(machine: Machine, story: Story, known: Known) -> None:
             fitting = [place for place, one in enumerate(possible) if one == value and place >= places.get(subject, 0)]
             require(bool(fitting), f"{subject} went back to {_short(value)}")
             places[subject] = fitting[0]
-    if story.more is not None:
-        await story.more(machine, known)
-        await machine.settle()
     if machine.is_whole:
         await machine.require_clean("after the cut, settled")
+    if story.more is not None:
+        await machine.restart(USUAL)
+        await story.more(machine, known)
+        await machine.require_clean("after what was done then")
     await machine.stop()
 
 

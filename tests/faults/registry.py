@@ -52,7 +52,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`fault` and `injection` are phrases for the page; `unit` is what `bounded` and `full` count."""
+    """`fault` and `injection` are phrases for the page; `unit` is what `bounded` and `full` count. `needs` tells why it
+    can not run here, "" when it can."""
 
     number: int
     fault: str
@@ -61,6 +62,7 @@ class Row:
     bounded: int
     full: int
     seconds: float  # a row that takes longer than this, bounded, hangs; 30 times that in full
+    needs: Callable[[], str]
     program: Program
 
     def count(self, *, is_full: bool) -> int:
@@ -74,13 +76,21 @@ _rows: dict[int, Row] = {}
 
 
 def row(
-    number: int, fault: str, injection: str, *, unit: str, bounded: int, full: int, seconds: float = 120.0
+    number: int,
+    fault: str,
+    injection: str,
+    *,
+    unit: str,
+    bounded: int,
+    full: int,
+    seconds: float = 120.0,
+    needs: Callable[[], str] = lambda: "",
 ) -> Callable[[Program], Program]:
     """Register the function as the row of this number."""
 
     def register(program: Program) -> Program:
         check(number not in _rows, f"row {number} is there only once")
-        _rows[number] = Row(number, fault, injection, unit, bounded, full, seconds, program)
+        _rows[number] = Row(number, fault, injection, unit, bounded, full, seconds, needs, program)
         return program
 
     return register

@@ -24,16 +24,16 @@ class Matrix:
         rows = ",".join(map(str, numbers))
         command = [sys.executable, "-m", "tests.faults", "--rows", rows, "--seed", str(SEED), "--no-page", "--json"]
         self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-        self._told: dict[int, tuple[bool, str]] = {}
+        self._told: dict[int, dict[str, Any]] = {}
 
-    def told(self, number: int) -> tuple[bool, str]:
-        """Whether the row held, and what was seen, once it is over."""
+    def told(self, number: int) -> dict[str, Any]:
+        """What is known of the row, once it is over."""
         assert self._process.stdout is not None
         while number not in self._told:
             line = self._process.stdout.readline()
             assert line, f"the run ended with {self._process.wait()} before row {number}"
             found = json.loads(line)
-            self._told[found["row"]] = (found["has_held"], f"{found['told']} ({found['seconds']:.1f} s)")
+            self._told[found["row"]] = found
         return self._told[number]
 
     def end(self) -> None:
@@ -58,9 +58,11 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 @pytest.mark.parametrize("number", list(all_rows()))
 @pytest.mark.timeout(400)
 def test_the_row_holds(number: int, matrix: Matrix) -> None:
-    has_held, told = matrix.told(number)
-    print(f"row {number}, LITEIO_SEED={SEED}: {told}")
-    assert has_held, f"row {number}, {all_rows()[number].fault}, LITEIO_SEED={SEED}:\n{told}"
+    seen = matrix.told(number)
+    if "left_out" in seen:
+        pytest.skip(f"row {number}: {seen['left_out']}")
+    print(f"row {number}, LITEIO_SEED={SEED}: {seen['told']} ({seen['seconds']:.1f} s)")
+    assert seen["has_held"], f"row {number}, {all_rows()[number].fault}, LITEIO_SEED={SEED}:\n{seen['told']}"
 
 
 def fails(trial: Trial) -> str:
@@ -80,7 +82,7 @@ def holds(trial: Trial) -> str:
 
 
 def row_of(program: object, seconds: float = 20.0) -> Row:
-    return Row(7, "all goes wrong", "by a test", "times", 3, 300, seconds, program)  # type: ignore[arg-type]
+    return Row(7, "all goes wrong", "by a test", "times", 3, 300, seconds, lambda: "", program)  # type: ignore[arg-type]
 
 
 def test_a_row_that_raises_or_hangs_did_not_hold() -> None:

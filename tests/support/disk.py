@@ -279,6 +279,7 @@ class Refuse(Hook):
         self._chosen, self._number, self._skip, self._times = chosen, number, skip, times
         self._guard = threading.Lock()
         self.count = 0
+        self.last: Call | None = None  # that failed
 
     def before(self, call: Call) -> None:
         if not self._chosen(call):
@@ -290,6 +291,7 @@ class Refuse(Hook):
             if self.count >= self._times:
                 return
             self.count += 1
+            self.last = call
         raise OSError(self._number, os.strerror(self._number))
 
 

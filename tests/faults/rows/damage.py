@@ -3,8 +3,9 @@
 import asyncio
 import os
 import random
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import apsw
 from tests.faults.machine import BLOCKS, BUCKET, INLINE, ONE_BLOCK, Machine, content_of, machine_in
 from tests.faults.registry import FaultFound, Trial, require, row
 from tests.support.drive_damage import PAGE_BYTES
+from tests.support.power import SECTOR_BYTES
 
 from liteio_base.byte_span import ByteSpan
 from liteio_contracts.object_errors import QuorumLost
@@ -334,3 +336,191 @@ async def wrong_metadata(trial: Trial) -> str:
     }
     told = await damage_and_mend(trial, damages)
     return f"every object and listing right, whole on all drives in the end; {told}"
+
+
+# -- torn and misdirected
+
+
+def _tear(path: Path, old: bytes, chance: random.Random) -> None:
+    """Some sectors of the file are as they were before the last write, or zeros where there was nothing."""
+    content = bytearray(path.read_bytes())
+    sectors = range(0, len(content), SECTOR_BYTES)
+    for start in chance.sample(sectors, chance.randint(1, max(1, len(sectors) - 1))):
+        end = min(start + SECTOR_BYTES, len(content))
+        content[start:end] = old[start:end].ljust(end - start, b"\0")
+    path.write_bytes(content)
+
+
+def _tear_shards(machine: Machine, slot: int, chance: random.Random) -> None:
+    for path in machine.shard_files(slot):
+        _tear(path, b"", chance)
+
+
+def _tear_page(machine: Machine, slot: int, chance: random.Random) -> None:
+    """Of the index: sectors of two of its pages are zeros."""
+    path = machine.paths[slot] / INDEX
+    content = bytearray(path.read_bytes())
+    for page in chance.sample(range(1, len(content) // PAGE_BYTES), 2):
+        start = page * PAGE_BYTES + SECTOR_BYTES * chance.randrange(PAGE_BYTES // SECTOR_BYTES)
+        content[start : start + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+    path.write_bytes(content)
+
+
+@row(
+    11,
+    "torn writes: only some sectors of shard files and index pages are new",
+    "with the store stopped, on one drive and on two of four: any sectors of every shard file are zeros, or sectors of "
+    "two pages of the index",
+    unit="stores",
+    bounded=4,
+    full=120,
+)
+async def torn_writes(trial: Trial) -> str:
+    damages: dict[str, Damage] = {"torn shards": _tear_shards, "torn pages": _tear_page}
+    return f"every object and listing right, whole on all drives in the end; {await damage_and_mend(trial, damages)}"
+
+
+def _swap_shards(machine: Machine, slot: int, chance: random.Random) -> None:
+    """Each file has another's content, of the same length."""
+    files = machine.shard_files(slot)
+    contents = [path.read_bytes() for path in files]
+    for at, path in enumerate(files):
+        path.write_bytes(contents[at - 1])
+
+
+def _swap_payloads(machine: Machine, slot: int, chance: random.Random) -> None:
+    """Each inline object has another's payload and its hash."""
+    db = apsw.Connection(str(machine.paths[slot] / INDEX))
+    rows = db.execute(
+        "SELECT key, payload, payload_hash, payload_head FROM records WHERE payload IS NOT NULL"
+    ).fetchall()
+    for at, (key, *_) in enumerate(rows):
+        db.execute(
+            "UPDATE records SET payload = ?, payload_hash = ?, payload_head = ? WHERE key = ?", (*rows[at - 1][1:], key)
+        )
+    db.close()
+
+
+@row(
+    12,
+    "misdirected and stale reads: another object's shard, an older generation of the drive's files",
+    "with the store stopped, on one drive and on two of four: the contents of all shard files changed round, inline "
+    "payloads with their hashes changed round, shard files and index pages as before the last overwrite",
+    unit="stores",
+    bounded=3,
+    full=90,
+)
+async def misdirected_reads(trial: Trial) -> str:
+    damages: dict[str, Damage] = {"shards changed round": _swap_shards, "payloads changed round": _swap_payloads}
+    told = await damage_and_mend(replace(trial, count=trial.count * 2 // 3), damages)
+    stale = 0
+    for number in range(trial.count - trial.count * 2 // 3):
+        stale += await _stale_shards(replace(trial, seed=trial.seed + number))
+    return f"every object right, whole on all drives in the end; {told}; {stale} older shards under newer names noticed"
+
+
+async def _stale_shards(trial: Trial) -> int:
+    """The shard of an older generation of the object stands under the name of the newer one's."""
+    chance = trial.chance
+    async with machine_in(trial.folder, seed=trial.seed) as machine:
+        contents = {f"k{number}": content_of((trial.seed, number), ONE_BLOCK) for number in range(6)}
+        older: dict[str, dict[int, bytes]] = {}
+        for key in contents:
+            await machine.put(key, content_of((trial.seed, key, "older"), ONE_BLOCK))
+            await machine.rest()
+            record = await record_of(machine, key)
+            older[key] = {slot: file_of(machine, record, slot).read_bytes() for slot in range(4)}
+            await machine.put(key, contents[key])
+        await machine.settle()
+        slots = chance.sample(range(4), chance.choice((1, 2)))
+        for key in contents:
+            record = await record_of(machine, key)
+            for slot in slots:
+                file_of(machine, record, slot).write_bytes(older[key][slot])
+        await _require_all(machine, contents, f"older shards on {slots}")
+        await _mend(machine, contents, f"older shards on {slots}")
+        return len(slots) * len(contents)
+
+
+# -- identities
+
+
+def _damage_format(machine: Machine, other: Machine, slot: int, way: str, chance: random.Random) -> None:
+    path = machine.paths[slot] / FORMAT
+    if way == "corrupt":
+        path.write_bytes(path.read_bytes()[: chance.randrange(1, 100)] + chance.randbytes(40))
+    elif way == "empty":
+        path.write_bytes(b"")
+    elif way == "missing":
+        path.unlink()
+    elif way == "of another store":
+        shutil.copy(other.paths[slot] / FORMAT, path)
+    else:  # of another slot
+        shutil.copy(machine.paths[(slot + 1) % 4] / FORMAT, path)
+
+
+_WAYS: Final = ("corrupt", "empty", "missing", "of another store", "of another slot")
+
+
+@row(
+    16,
+    "format.json corrupt, empty, missing, of another store, of another slot; two drives changed round",
+    "with the store stopped, on one drive and on two of four; started, read and written to, and put right again",
+    unit="damages",
+    bounded=6,
+    full=60,
+)
+async def wrong_identity(trial: Trial) -> str:
+    chance = trial.chance
+    seen: dict[str, int] = {}
+    async with machine_in(trial.folder, seed="another") as other:
+        await other.stop()
+        for number in range(trial.count):
+            way = (*_WAYS, "changed round")[number % 6]
+            slots = chance.sample(range(4), 2 if way == "changed round" else chance.choice((1, 2)))
+            async with machine_in(trial.folder, seed=(trial.seed, number)) as machine:
+                await _start_with_wrong_identity(trial, machine, other, slots, way, chance)
+            seen[way] = seen.get(way, 0) + len(slots)
+    shown = ", ".join(f"{many} {way}" for way, many in seen.items())
+    return (
+        f"drives left out, as they were, and the others served: {shown}; put right, they were taken in and made whole"
+    )
+
+
+async def _start_with_wrong_identity(
+    trial: Trial, machine: Machine, other: Machine, slots: list[int], way: str, chance: random.Random
+) -> None:
+    contents = await _fill(machine, trial, 8)
+    kept = {slot: (machine.paths[slot] / FORMAT).read_bytes() for slot in slots}
+    if way == "changed round":
+        _change_round(machine, slots)
+    else:
+        for slot in slots:
+            _damage_format(machine, other, slot, way, chance)
+    before = {slot: _tree(machine.paths[slot]) for slot in slots}
+    await machine.start(is_lenient=True)
+    lost = [slot for slot in range(4) if not isinstance(machine.drives[slot], LocalDrive)]
+    require(lost == sorted(slots), f"{way}: drives {lost} were left out, not {slots}")
+    await _require_all(machine, contents, f"{way} on {slots}")
+    if len(slots) == 1:
+        contents["written without it"] = content_of((trial.seed, way), ONE_BLOCK)
+        await machine.put("written without it", contents["written without it"])
+    await machine.stop()
+    require({slot: _tree(machine.paths[slot]) for slot in slots} == before, f"{way}: a drive was written to")
+    if way == "changed round":
+        _change_round(machine, slots)
+    else:
+        for slot in slots:
+            (machine.paths[slot] / FORMAT).write_bytes(kept[slot])
+    await machine.start()
+    await _require_all(machine, contents, f"{way}, put right")
+    await machine.settle()
+    await machine.require_clean(f"{way}, put right")
+
+
+def _change_round(machine: Machine, slots: list[int]) -> None:
+    one, two = (machine.paths[slot] for slot in slots)
+    aside = one.with_name("aside")
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
