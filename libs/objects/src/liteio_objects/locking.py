@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId
+from liteio_contracts.lock_names import bucket_lock_name, object_lock_name
 from liteio_contracts.locks import LockTimeout
 from liteio_contracts.object_errors import OperationTimeout
 from liteio_contracts.object_layer import BucketInfo
@@ -16,12 +17,12 @@ def object_lock(info: BucketInfo, key: bytes) -> bytes:
 
 
 def object_lock_of(bucket_id: BucketId, key: bytes) -> bytes:
-    return b"\x00".join((b"object", bucket_id.encode(), key))
+    return object_lock_name(bucket_id, key)
 
 
 def bucket_lock(name: str) -> bytes:
     """The lock that changes of a bucket hold."""
-    return b"bucket\x00" + name.encode()
+    return bucket_lock_name(name)
 
 
 class hold:

@@ -20,6 +20,7 @@ from liteio_base.ids import (
     new_data_id,
     new_upload_id,
 )
+from liteio_contracts.lock_names import part_lock_name
 from liteio_contracts.object_errors import (
     BucketMissing,
     ConditionalConflict,
@@ -200,7 +201,7 @@ class Uploads:
             staged_slots=frozenset(place.drive_set.slots) - failed_slots if draft.parts else None,
             requires=_upload_name(name, info),
         )
-        part_lock = b"part\x00" + draft.key
+        part_lock = part_lock_name(draft.key)
         async with hold(self._engine, [part_lock], deadline=deadline):
             record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
         return part_info(record)
