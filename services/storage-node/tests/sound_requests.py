@@ -19,6 +19,7 @@ from liteio_drives.remote.messages import (
     READ_PATH,
     SESSION_PATH,
     WRITE_PATH,
+    Holder,
     ReadShard,
     WriteShard,
 )
@@ -42,8 +43,9 @@ def sealed_part(path: str, body: bytes) -> bytes:
 
 def calls_body(drive_id: DriveId) -> bytes:
     drive, owner = str(drive_id), b"o" * 16
+    acquire = [owner, [b"k"], Holder("host", "program", 1)]
     return msgspec.msgpack.encode(
-        [[drive, "status", 5.0, []], [drive, "collect_garbage", 5.0, []], [NODE, "lock.acquire", 5.0, [owner, [b"k"]]]]
+        [[drive, "status", 5.0, []], [drive, "collect_garbage", 5.0, []], [NODE, "lock.acquire", 5.0, acquire]]
     )
 
 

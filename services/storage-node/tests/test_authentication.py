@@ -76,8 +76,11 @@ async def test_a_body_beyond_the_bound_is_not_kept(node: RawNode) -> None:
         ["d", "status", 1e30, []],
         ["d", "status", 1.0, [1]],
         ["d", "walk", 1.0, [None, -1]],
-        ["", "lock.acquire", 1.0, [b"short", [b"x"]]],
-        ["", "lock.acquire", 1.0, [b"o" * 16, []]],
+        ["", "lock.acquire", 1.0, [b"short", [b"x"], ["host", "program", 1]]],
+        ["", "lock.acquire", 1.0, [b"o" * 16, [], ["host", "program", 1]]],
+        ["", "lock.acquire", 1.0, [b"o" * 16, [b"x"], ["host" * 100, "program", 1]]],
+        ["", "lock.wait", 1.0, [b"o" * 16, [b"x"], -1.0]],
+        ["", "lock.list", 1.0, [501]],
     ],
 )
 async def test_a_call_that_is_none_is_malformed(node: RawNode, call: list[object]) -> None:

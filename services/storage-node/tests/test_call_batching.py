@@ -10,7 +10,7 @@ from liteio_base.deadline import Deadline
 from liteio_contracts.storage_errors import DriveTimeout
 from liteio_drives.remote import call_batching
 from liteio_drives.remote.lock_table import LockTable
-from liteio_drives.remote.messages import NODE
+from liteio_drives.remote.messages import NODE, Holder
 from liteio_drives.remote.node_connection import NodeConnection
 
 OWNER = bytes(16)
@@ -60,9 +60,9 @@ async def test_calls_are_begun_in_the_order_they_were_made() -> None:
         serving([], locks=LockTable(SystemClock(), is_first=True)) as server,
         connection_to(server.port) as node,
     ):
-        assert await node.call(NODE, "lock.acquire", OWNER, (b"key",), deadline=soon())
+        assert await node.call(NODE, "lock.acquire", OWNER, (b"key",), Holder(), deadline=soon())
         released = release(node)
-        assert await node.call(NODE, "lock.acquire", b"another's owner.", (b"key",), deadline=soon())
+        assert await node.call(NODE, "lock.acquire", b"another's owner.", (b"key",), Holder(), deadline=soon())
         await released
 
 

@@ -15,7 +15,7 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import DataId, HybridTime, VersionId
 from liteio_contracts.storage import Commit, KeyName, KeyQuery, ShardRef
 from liteio_drives.remote.limits import HALF_OPEN_SESSIONS_MAX
-from liteio_drives.remote.messages import NODE, SESSION_PATH
+from liteio_drives.remote.messages import NODE, SESSION_PATH, Holder
 from liteio_drives.remote.node_client import build_client
 from liteio_drives.remote.node_connection import NodeConnection
 from liteio_drives.remote.remote_drive import RemoteDrive
@@ -56,7 +56,7 @@ async def act(node: NodeConnection, drive: SpyDrive) -> None:
     writer = await remote.create_shard(REF, size_hint=1000, deadline=soon())
     await writer.write(blocks, block_hashes(REF, blocks))
     await writer.close(2, 2, 1000)
-    assert await node.call(NODE, "lock.acquire", b"o" * 16, (b"k",), deadline=soon())
+    assert await node.call(NODE, "lock.acquire", b"o" * 16, (b"k",), Holder(), deadline=soon())
 
 
 async def send_again(port: int, heard: bytes) -> int:

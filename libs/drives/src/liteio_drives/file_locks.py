@@ -5,14 +5,12 @@ when the last descriptor goes, so a killed process holds nothing. Each name lock
 share a byte only wait for each other. DESIGN section 6.
 """
 
-import asyncio
 import ctypes
 import errno
 import fcntl
 import hashlib
 import os
 import struct
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +18,7 @@ from typing import Any, Final
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import Lease, LockTimeout
+from liteio_drives.turns import Turns
 
 _FLOCK: Final = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid of struct flock on 64-bit Linux
 _PAUSE_SECONDS_MIN: Final = 0.001
@@ -39,8 +38,7 @@ class FileLocks:
     def __init__(self, path: Path, clock: Clock, randomness: Randomness) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._clock, self._randomness = clock, randomness
-        # By the offset of each name that somebody of this process has: who waits for it, in turn.
-        self._queues: dict[int, deque[asyncio.Future[None]]] = {}
+        self._turns: Turns[int] = Turns()  # at the offsets of names
 
     def close(self) -> None:
         os.close(self._file)
@@ -51,41 +49,17 @@ class FileLocks:
 
     async def take(self, offset: int, deadline: Deadline) -> None:
         """Hold the byte at `offset`. Raises LockTimeout."""
-        if offset in self._queues:
-            await self._wait_turn(offset, deadline)
-        else:
-            self._queues[offset] = deque()
+        if not self._turns.begin(offset):
+            await self._turns.wait(offset, deadline)
         try:
             await self._wait_for_file(offset, deadline)
         except BaseException:
-            self._end_turn(offset)
+            self._turns.end(offset)
             raise
 
     def give_back(self, offset: int) -> None:
         self._set(offset, fcntl.F_UNLCK)
-        self._end_turn(offset)
-
-    async def _wait_turn(self, offset: int, deadline: Deadline) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues[offset].append(turn)
-        try:
-            async with asyncio.timeout(deadline.seconds_left()):
-                await turn
-        except BaseException as gone:
-            if turn.done() and not turn.cancelled():  # It came at the very moment: the next one's, then.
-                self._end_turn(offset)
-            if isinstance(gone, TimeoutError):
-                raise LockTimeout("another writer of this process holds the lock") from gone
-            raise
-
-    def _end_turn(self, offset: int) -> None:
-        queue = self._queues[offset]
-        while queue:
-            turn = queue.popleft()
-            if not turn.done():  # Those who gave up are still in the queue.
-                turn.set_result(None)
-                return
-        del self._queues[offset]
+        self._turns.end(offset)
 
     async def _wait_for_file(self, offset: int, deadline: Deadline) -> None:
         pause = _PAUSE_SECONDS_MIN

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from liteio_base.clock import Clock, Randomness, SystemClock, SystemRandomness
 from liteio_cluster.nodes import Nodes
 from liteio_drives.format_rules import FormatRefused
+from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.sealing import WeakSecret, cluster_key
 from liteio_runtime.affinity import hold_on_core
 from liteio_runtime.cycles import collect_cycles_less_often
@@ -57,9 +58,10 @@ async def serve(settings: StorageNodeSettings) -> None:
     told_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
-    async with _opened(settings, clock, randomness) as drives:
-        peers = Peers(clock)
-        app = build_app(drives.drives, settings.read_secret(), clock, randomness, formats=drives, peers=peers)
+    locks, peers = LockTable(clock), Peers(clock)
+    async with _opened(settings, clock, randomness, locks.open_now) as drives:
+        secret = settings.read_secret()
+        app = build_app(drives.drives, secret, clock, randomness, locks=locks, formats=drives, peers=peers)
         server = NodeServer(app, settings.host, settings.listen_port, tls=_tls_of(settings), peers=peers)
         collect_cycles_less_often()
         if settings.core is not None:
@@ -79,13 +81,17 @@ async def serve(settings: StorageNodeSettings) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: StorageNodeSettings, clock: Clock, randomness: Randomness) -> AsyncIterator[NodeDrives]:
+async def _opened(
+    settings: StorageNodeSettings, clock: Clock, randomness: Randomness, on_first_format: Callable[[], None]
+) -> AsyncIterator[NodeDrives]:
     """With the drives that need nobody else's word: those that are formatted."""
     async with AsyncExitStack() as opened:
         nodes = Nodes(settings, clock, randomness)
         opened.push_async_callback(nodes.close)
         plan, origin = settings.plan(), settings.origin()
-        drives = NodeDrives(plan, origin, nodes, clock, randomness, joins=settings.joins)
+        drives = NodeDrives(
+            plan, origin, nodes, clock, randomness, joins=settings.joins, on_first_format=on_first_format
+        )
         opened.push_async_callback(drives.close)
         await drives.look(is_alone=True)
         yield drives

@@ -59,8 +59,11 @@ class NodeDrives:
         *,
         joins: bool = False,
         settings: DriveSettings | None = None,
+        on_first_format: Callable[[], None] = lambda: None,
     ) -> None:
-        """`joins`: the pool is to join a store that is there already, so this node leads no first format."""
+        """`joins`: the pool is to join a store that is there already, so this node leads no first format.
+        `on_first_format`: called when the store came to be in this process's time, so that no process of this node
+        before it can have promised anything to anybody."""
         self.drives = DriveSet()
         self._plan, self._origin, self._joins = plan, origin, joins
         self._own = plan.drives_of(origin)
@@ -68,6 +71,8 @@ class NodeDrives:
         self._clock, self._randomness, self._settings = clock, randomness, settings
         self._files = RealFiles()
         self._served: dict[int, LocalDrive] = {}
+        self._on_first_format = on_first_format
+        self._prepared_for: DeploymentId | None = None  # by this process
         self._deployment_id: DeploymentId | None = None
         self._reasons: dict[int, str] = {}
         self._turn = asyncio.Lock()  # one step at a time looks at drives and changes them
@@ -231,6 +236,7 @@ class NodeDrives:
         for number, path in self._own.items():
             drive = identity(number, layout, deployment_id, mount_points, self._randomness)
             await self._on_disk(path, prepare_drive, path, drive, self._files, self._randomness)
+        self._prepared_for = deployment_id if pool == 0 else None  # Others join a store that was there before.
 
     async def _take_on_own(self, deployment_id: DeploymentId) -> None:
         for number, report in (await self.report()).items():
@@ -239,6 +245,8 @@ class NodeDrives:
             if report.identity is None or report.identity.deployment_id != deployment_id:
                 raise DriveUnavailable("a drive was not prepared for this deployment", path=self._own[number])
             await self._on_disk(self._own[number], take_on, self._own[number], self._files)
+        if deployment_id == self._prepared_for:
+            self._on_first_format()
 
     async def _on_disk(self, path: str, work: Callable[..., None], *arguments: Any) -> None:
         """Off the loop. Raises DriveUnavailable."""

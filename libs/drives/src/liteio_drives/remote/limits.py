@@ -59,9 +59,19 @@ LOCK_NAME_BYTES_MAX: Final = 2 * KIB
 LOCK_OWNER_BYTES: Final = 16
 LEASE_SECONDS: Final = 10.0
 RENEW_OWNERS_MAX: Final = 10_000
+HOLDER_TEXT_MAX: Final = 255
+LOCK_PAGE_MAX: Final = 500  # leases that a node tells of at once
+LOCK_NAMES_SHOWN: Final = 10  # of each
+LOCK_WAITERS_MAX: Final = 10_000
+LOCK_WAIT_SECONDS: Final = 0.5  # a wait for a name that is held ends after this, whether it came free or not
+KEPT_SECONDS: Final = 0.1  # a name that came free is kept so long for the one that waited longest for it
 
 check(PING_EVERY_SECONDS + PING_PATIENCE_SECONDS <= 5.0, "a half-open connection is noticed within 5 s")
 check(REPLAY_WINDOW >= 2 * STREAMS_MAX, "counters of all open streams may arrive in any order")
 check(UNPROVED_BYTES_MAX >= 8 * REQUEST_BYTES_MAX, "several of the largest requests may be on their way at once")
 check(UNPROVED_BYTES_MAX >= 8 * STREAMS_MAX * UNPROVED_REQUEST_BYTES, "and all streams of several connections")
+check(
+    LOCK_PAGE_MAX * LOCK_NAMES_SHOWN * (LOCK_NAME_BYTES_MAX + 4 * HOLDER_TEXT_MAX) < REPLY_BYTES_MAX,
+    "a page of locks fits into a reply",
+)
 check(BATCH_BYTES <= CALL_BYTES_MAX, "a batch is not larger than the largest call")

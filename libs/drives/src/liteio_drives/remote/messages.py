@@ -15,8 +15,6 @@ from liteio_base.ids import BucketId, DeploymentId, DriveId, Generation, Version
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
-    DigestAnswer,
-    DigestQuery,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -36,9 +34,11 @@ from liteio_drives.format_rules import DriveReport
 from liteio_drives.remote.limits import (
     BATCH_CALLS_MAX,
     CALL_SECONDS_MAX,
+    HOLDER_TEXT_MAX,
     LOCK_NAME_BYTES_MAX,
     LOCK_NAMES_MAX,
     LOCK_OWNER_BYTES,
+    LOCK_PAGE_MAX,
     RENEW_OWNERS_MAX,
     STREAM_BLOCKS_MAX,
 )
@@ -123,7 +123,40 @@ PoolIndex = Annotated[int, msgspec.Meta(ge=0, lt=2**16)]
 Owner = Annotated[bytes, msgspec.Meta(min_length=LOCK_OWNER_BYTES, max_length=LOCK_OWNER_BYTES)]
 LockName = Annotated[bytes, msgspec.Meta(max_length=LOCK_NAME_BYTES_MAX)]
 LockNames = Annotated[tuple[LockName, ...], msgspec.Meta(min_length=1, max_length=LOCK_NAMES_MAX)]
+Waited = Annotated[float, msgspec.Meta(ge=0)]
+PageLimit = Annotated[int, msgspec.Meta(ge=1, le=LOCK_PAGE_MAX)]
+HolderText = Annotated[str, msgspec.Meta(max_length=HOLDER_TEXT_MAX)]
 Owners = Annotated[tuple[Owner, ...], msgspec.Meta(max_length=RENEW_OWNERS_MAX)]
+
+
+class Holder(msgspec.Struct, frozen=True, array_like=True):
+    """Who asks for a lock, for operators: a process, by its machine, its program and its id there."""
+
+    host: HolderText = ""
+    program: HolderText = ""
+    pid: int = 0
+
+
+class HeldLock(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """A lease as one node has given it. `names`: the first of `name_count`. Seconds: since the grant, and what is left
+    of the lease unless it is renewed."""
+
+    owner: bytes
+    holder: Holder
+    names: tuple[bytes, ...]
+    name_count: int
+    held_seconds: float
+    left_seconds: float
+
+
+class LockPage(msgspec.Struct, frozen=True, array_like=True):
+    """What a table holds: the longest held of `total`. `opens_seconds`: how long it will grant nothing yet, having just
+    begun."""
+
+    held: tuple[HeldLock, ...]
+    total: int
+    waiting: int
+    opens_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +178,6 @@ DRIVE_METHODS: Final[dict[str, Method]] = {
     "roll_back": Method(tuple[VersionRef], None, False),
     "shard_facts": Method(tuple[ShardRef, bool], ShardFacts, True),
     "walk": Method(tuple[KeyName | None, Limit], tuple[KeyName, ...], True),
-    "range_digests": Method(tuple[DigestQuery], DigestAnswer, True),
     "key_versions": Method(tuple[KeyName], tuple[VersionId, ...], True),
     "unsettled": Method(tuple[int, Limit], tuple[VersionRef, ...], True),
     "outbox": Method(tuple[int, Limit], tuple[OutboxRow, ...], True),
@@ -163,7 +195,9 @@ NODE_METHODS: Final[dict[str, Method]] = {
     "format.report": Method(tuple[()], dict[int, DriveReport], True),
     "format.prepare": Method(tuple[DeploymentId, PoolIndex, MountPoints], None, False),
     "format.take_on": Method(tuple[DeploymentId], None, False),
-    "lock.acquire": Method(tuple[Owner, LockNames], bool, False),
+    "lock.acquire": Method(tuple[Owner, LockNames, Holder], bool, False),
+    "lock.wait": Method(tuple[Owner, LockNames, Waited], None, True),
+    "lock.list": Method(tuple[PageLimit], LockPage, True),
     "lock.renew": Method(tuple[Owners], tuple[bool, ...], False),
     "lock.release": Method(tuple[Owners], None, False),
 }

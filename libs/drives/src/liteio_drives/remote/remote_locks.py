@@ -6,8 +6,11 @@ renewed.
 """
 
 import asyncio
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -16,15 +19,23 @@ from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import Lease, LockTimeout
 from liteio_contracts.storage_errors import StorageError
-from liteio_drives.remote.limits import LEASE_SECONDS, LOCK_OWNER_BYTES
-from liteio_drives.remote.messages import NODE
+from liteio_drives.remote.limits import HOLDER_TEXT_MAX, LEASE_SECONDS, LOCK_OWNER_BYTES, LOCK_WAIT_SECONDS
+from liteio_drives.remote.messages import NODE, Holder
 from liteio_drives.remote.node_connection import NodeConnection
+from liteio_drives.turns import Turns
 
 _CLOCK_MARGIN: Final = 0.1  # of a lease: two clocks that differ by ten percent still agree
 _RENEW_EVERY: Final = 0.3  # of a lease: three tries before it is over
 _CALL_SECONDS: Final = 2.0
 _PAUSE_SECONDS_MIN: Final = 0.005
 _PAUSE_SECONDS_MAX: Final = 0.25
+
+
+def this_process() -> Holder:
+    """As operators know it: `python -m liteio_gateway` is liteio_gateway."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    program = module.name.removesuffix(".__main__") if module is not None else os.path.basename(sys.argv[0])
+    return Holder(socket.gethostname()[:HOLDER_TEXT_MAX], program[:HOLDER_TEXT_MAX], os.getpid())
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +66,8 @@ class RemoteLocks:
     clock: Clock
     randomness: Randomness
     lease_seconds: float = LEASE_SECONDS
+    holder: Holder = field(default_factory=this_process)
+    _turns: Turns[bytes] = field(default_factory=Turns)
     _held: set[RemoteLease] = field(default_factory=set)
     _cleanups: set[asyncio.Future[None]] = field(default_factory=set)
     _renewing: asyncio.Task[None] | None = None
@@ -81,39 +94,71 @@ class RemoteLocks:
 
     @asynccontextmanager
     async def _hold(self, names: tuple[bytes, ...], deadline: Deadline) -> AsyncIterator[Lease]:
-        lease = await self._acquire(names, deadline)
-        self._held.add(lease)
-        try:
-            yield lease
-        finally:
-            self._held.discard(lease)
-            lease.is_released = True
-            self._release_soon(lease.owner)
+        async with AsyncExitStack() as turns:
+            for name in names:  # They are sorted, so that two callers never wait for each other.
+                if not self._turns.begin(name):
+                    await self._turns.wait(name, deadline)
+                turns.callback(self._turns.end, name)
+            lease = await self._acquire(names, deadline)
+            self._held.add(lease)
+            try:
+                yield lease
+            finally:
+                self._held.discard(lease)
+                lease.is_released = True
+                self._release_soon(lease.owner)
 
     async def _acquire(self, names: tuple[bytes, ...], deadline: Deadline) -> RemoteLease:
-        pause = _PAUSE_SECONDS_MIN
+        """A new owner for each try, so that a late grant of an earlier one is never taken for this one's."""
+        began, pause = self.clock.monotonic(), _PAUSE_SECONDS_MIN
+        owner = self._new_owner()
         while not deadline.has_passed:
-            lease = await self._try_once(names, deadline)
+            lease, refusals = await self._try_once(owner, names, deadline)
             if lease is not None:
                 return lease
-            await self.clock.sleep(min(self.randomness.uniform(pause / 2, pause), deadline.seconds_left()))
-            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+            owner = self._new_owner()
+            if refusals >= self.quorum:
+                await self._wait_for_turn(owner, names, self.clock.monotonic() - began, deadline)
+            else:  # Several have a part of it each, or nodes are away: let chance decide who is first the next time.
+                await self.clock.sleep(min(self.randomness.uniform(pause / 2, pause), deadline.seconds_left()))
+                pause = min(2 * pause, _PAUSE_SECONDS_MAX)
         raise LockTimeout("the lock is held by another, or too few nodes answer")
 
-    async def _try_once(self, names: tuple[bytes, ...], deadline: Deadline) -> RemoteLease | None:
-        """A new owner each time, so that a late grant of an earlier try is never taken for this one."""
-        owner = self.randomness.token_bytes(LOCK_OWNER_BYTES)
+    def _new_owner(self) -> bytes:
+        return self.randomness.token_bytes(LOCK_OWNER_BYTES)
+
+    async def _try_once(
+        self, owner: bytes, names: tuple[bytes, ...], deadline: Deadline
+    ) -> tuple[RemoteLease | None, int]:
+        """The lease, or None and how many nodes refused."""
         until = self._lease_end()
+        soon = deadline.sooner(_CALL_SECONDS)
         try:
-            granted = await self._ask_all("lock.acquire", owner, names, deadline=deadline.sooner(_CALL_SECONDS))
+            granted = await self._ask_all("lock.acquire", owner, names, self.holder, deadline=soon)
         except BaseException:
             self._release_soon(owner)
             raise
         lease = RemoteLease(owner, self.clock, self.quorum, [until if answer is True else 0.0 for answer in granted])
         if lease.is_held:
-            return lease
+            return lease, 0
         self._release_soon(owner)
-        return None
+        return None, sum(answer is False for answer in granted)
+
+    async def _wait_for_turn(
+        self, owner: bytes, names: tuple[bytes, ...], waited_seconds: float, deadline: Deadline
+    ) -> None:
+        """Until a quorum of nodes says that it is the turn of `owner`, or for a while."""
+        patience = self.randomness.uniform(LOCK_WAIT_SECONDS / 2, LOCK_WAIT_SECONDS)
+        soon = deadline.sooner(patience)
+        waits = [node.call(NODE, "lock.wait", owner, names, waited_seconds, deadline=soon) for node in self.nodes]
+        for wait in waits:
+            self._let_end(wait)
+        told, left = 0, set(waits)
+        while left and told < self.quorum:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            told += sum(not wait.cancelled() and wait.exception() is None for wait in done)
+        if told < self.quorum:  # Likely in vain: not at once, also when nobody let this one wait.
+            await self.clock.sleep(self.randomness.uniform(0, _PAUSE_SECONDS_MIN))
 
     def _lease_end(self) -> float:
         return self.clock.monotonic() + self.lease_seconds * (1 - _CLOCK_MARGIN)
@@ -137,13 +182,17 @@ class RemoteLocks:
         deadline = Deadline.after(_CALL_SECONDS, self.clock)
         for node in self.nodes:
             release = node.call(NODE, "lock.release", (owner,), deadline=deadline, is_lazy=True)
-            self._cleanups.add(release)
-            release.add_done_callback(self._note_release)
+            self._let_end(release)
 
-    def _note_release(self, release: asyncio.Future[None]) -> None:
-        self._cleanups.discard(release)
-        if not release.cancelled():
-            release.exception()
+    def _let_end(self, call: asyncio.Future[None]) -> None:
+        """Nobody hears of its end, be it good or bad."""
+        self._cleanups.add(call)
+        call.add_done_callback(self._note_end)
+
+    def _note_end(self, call: asyncio.Future[None]) -> None:
+        self._cleanups.discard(call)
+        if not call.cancelled():
+            call.exception()
 
     async def _renew_for_ever(self) -> None:
         while True:

@@ -1,12 +1,13 @@
 """The calls that the node answers itself: which drives it has, their formats, the topology, and its lock table."""
 
+import asyncio
 from typing import Any, Protocol
 
 from liteio_base.ids import DeploymentId
 from liteio_contracts.storage_errors import DriveUnavailable
 from liteio_drives.format_rules import DriveReport
 from liteio_drives.remote.lock_table import LockTable
-from liteio_drives.remote.messages import DriveInfo, MountPoints
+from liteio_drives.remote.messages import DriveInfo, Holder, LockPage, MountPoints
 from liteio_storage_node.drive_set import DriveSet
 from liteio_storage_node.handlers.calls import NodeCall
 
@@ -57,9 +58,19 @@ def node_calls(drives: DriveSet, locks: LockTable, formats: Formats) -> dict[str
     async def list_drives(_: Any) -> tuple[DriveInfo, ...]:
         return drives.infos()
 
-    async def acquire(arguments: tuple[bytes, tuple[bytes, ...]]) -> bool:
-        owner, names = arguments
-        return locks.acquire(owner, names)
+    async def acquire(arguments: tuple[bytes, tuple[bytes, ...], Holder]) -> bool:
+        return locks.acquire(*arguments)
+
+    async def wait(arguments: tuple[bytes, tuple[bytes, ...], float]) -> None:
+        told = asyncio.Event()
+        if locks.wait(*arguments, told.set):
+            try:
+                await told.wait()
+            finally:
+                locks.stop_waiting(arguments[0])
+
+    async def list_locks(arguments: tuple[int]) -> LockPage:
+        return locks.page(*arguments)
 
     async def renew(arguments: tuple[tuple[bytes, ...]]) -> tuple[bool, ...]:
         (owners,) = arguments
@@ -77,6 +88,8 @@ def node_calls(drives: DriveSet, locks: LockTable, formats: Formats) -> dict[str
         "format.prepare": prepare,
         "format.take_on": take_on,
         "lock.acquire": acquire,
+        "lock.wait": wait,
+        "lock.list": list_locks,
         "lock.renew": renew,
         "lock.release": release,
     }
