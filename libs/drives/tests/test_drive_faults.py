@@ -507,6 +507,23 @@ async def test_dropped_files_go_by_themselves(tmp_path: Path) -> None:
     await drive.close()
 
 
+async def test_what_was_dropped_before_the_clock_was_stepped_back_goes(tmp_path: Path) -> None:
+    format_drive(tmp_path / "e")
+    clock = ManualClock()
+    drive = await open_drive(tmp_path / "e", clock=clock, unlink_delay_seconds=60.0)
+    bench = bench_of(drive, clock)
+    clock.step_wall(3600)
+    await bench.put_staged(b"k", 5)
+    await bench.confirm(await bench.put_staged(b"k", 6))
+    clock.advance(1)
+    await drive.collect_garbage(deadline=bench.soon)
+    assert len(shard_paths(tmp_path / "e")) == 2
+    clock.step_wall(-3600)
+    assert await drive.collect_garbage(deadline=bench.soon) == 1
+    assert len(shard_paths(tmp_path / "e")) == 1
+    await drive.close()
+
+
 async def test_a_long_purge_ends_without_further_traffic(bench: Bench, drive: LocalDrive) -> None:
     bucket = bench.new_bucket()
     config = await bucket.open_bucket(b"gone")

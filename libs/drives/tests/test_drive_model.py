@@ -21,6 +21,7 @@ from liteio_base.ids import (
 from liteio_contracts.storage import (
     CasScope,
     Commit,
+    DigestQuery,
     Entry,
     FenceRequest,
     KeyName,
@@ -217,6 +218,14 @@ async def everything(drive: StorageAPI, soon: Deadline) -> dict[str, object]:
                 )
     refs = await drive.unsettled(2**62, 10_000, deadline=soon)
     said["unsettled"] = sorted(refs, key=lambda ref: (ref.name, ref.version_id, ref.time))
+    places = [name._replace(key=name.key + b"+") if number % 2 else name for number, name in enumerate(names)]
+    for digests in (
+        *(DigestQuery(rows=rows, tombstones_after=HybridTime(after)) for rows in (1, 2, 7, 100) for after in (0, 8)),
+        DigestQuery(bounds=tuple(places[::3])),
+        DigestQuery(after=places[len(places) // 4], until=places[len(places) // 2], rows=3),
+        DigestQuery(after=places[len(places) // 4], until=places[-1], bounds=tuple(places[len(places) // 2 : -1 : 2])),
+    ):
+        said[f"digests {digests}"] = (await drive.range_digests(digests, deadline=soon)).ranges
     said["outbox"] = [row.payload for row in await drive.outbox(2**62, 10_000, deadline=soon)]
     return said
 

@@ -14,6 +14,7 @@ from liteio_contracts.object_errors import (
     BucketNotEmpty,
     ConditionalConflict,
     ObjectError,
+    PreconditionFailed,
     ReadQuorumLost,
     UploadMissing,
     WriteQuorumLost,
@@ -23,11 +24,14 @@ from liteio_contracts.object_layer import (
     BucketChange,
     CompleteUpload,
     CreateUpload,
+    DeleteObject,
     NamedPart,
     PartInfo,
+    PutObject,
     PutPart,
     UploadInfo,
     UploadName,
+    WriteCondition,
 )
 from liteio_contracts.storage import CasScope, Commit, KeyAnswer, KeyName, KeyQuery, RowCommit, VersionRef
 from liteio_contracts.storage_errors import DriveTimeout
@@ -69,6 +73,45 @@ async def bench() -> StoreBench:
     made = rival_of(made)  # without locks itself
     await made.make_bucket()
     return made
+
+
+# -- keys
+
+
+async def test_what_a_rival_writes_while_a_creation_is_decided_is_not_overwritten(bench: StoreBench) -> None:
+    """The creation sees a delete that is not confirmed yet, decides that the key is absent, and asks what the drives
+    hold below: by then a rival has written the key, and the drives' newest time is no longer the one decided on."""
+    rival = rival_of(bench)
+    await bench.put("k", b"old")
+    await bench.settle()
+    held = [(drive, drive.confirm) for drive in bench.drives]
+    for drive in bench.drives:
+        drive.confirm = never  # type: ignore[method-assign]
+    await bench.store.delete(DeleteObject("photos", "k"), deadline=bench.deadline)
+    read_key = MemoryDrive.read_key
+    has_written = False
+
+    async def read_late(self: MemoryDrive, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
+        nonlocal has_written
+        if query.below != KeyQuery(query.name).below and not has_written:
+            has_written = True
+            for drive, confirm in held:
+                drive.confirm = confirm  # type: ignore[method-assign]
+            await rival.put("k", b"rival's")
+            await rival.settle()
+        return await read_key(self, query, deadline=deadline)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryDrive, "read_key", read_late)
+        request = PutObject("photos", "k", condition=WriteCondition(if_absent=True))
+        with pytest.raises((PreconditionFailed, ConditionalConflict)):
+            await bench.store.put(request, PlainBody(b"mine"), deadline=bench.deadline)
+    assert has_written
+    assert await bench.get("k") == b"rival's"
+
+
+async def never(refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
+    """A confirm that is lost."""
 
 
 # -- buckets

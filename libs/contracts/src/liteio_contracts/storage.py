@@ -7,7 +7,7 @@ executes the transactions below, each all or nothing and durable when it answers
 
 from collections.abc import Awaitable, Sequence
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -276,6 +276,45 @@ class StoredTopology(msgspec.Struct, frozen=True, array_like=True):
     is_active: bool = False
 
 
+class RangeDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One range: behind the one before it, up to and including `until` (None: to the end of what was asked).
+
+    `count`: records, tombstones and marks in it. `digest`: equal where all of them are.
+    """
+
+    until: KeyName | None
+    count: int
+    digest: bytes
+
+
+RANGES_MAX: Final = 1024  # in a DigestAnswer, and bounds in a query
+
+
+class DigestQuery(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Digests of the keys behind `after` (None: from the first) up to and including `until` (None: to the last).
+
+    Cut behind each of `bounds`, which lie between the two, in order; or, without bounds, behind the key at which
+    `rows` records or more have been counted: 1 gives each key a range of its own.
+    tombstones_after: settled tombstones that are not newer are left out: drives forget old ones at their own times.
+    """
+
+    after: KeyName | None = None
+    until: KeyName | None = None
+    bounds: Annotated[tuple[KeyName, ...], msgspec.Meta(max_length=RANGES_MAX)] = ()
+    rows: Annotated[int, msgspec.Meta(ge=1)] = 2048
+    tombstones_after: HybridTime = HybridTime(0)
+
+
+class DigestAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Ranges from `after` on, without a gap. They may end early, then behind the last one's `until`: ask on from there.
+    At least one. The last of all ends at the query's `until`. Not of one moment: what changes meanwhile may be seen in
+    part."""
+
+    generation: Generation
+    is_authoritative: bool
+    ranges: tuple[RangeDigest, ...]
+
+
 class ShardWriter(Protocol):
     """A shard file being written. Nothing names it until a commit does; `close` makes it durable, `abort` removes it.
     One of the two is always called. Left behind by a crash it is garbage and collected."""
@@ -363,11 +402,16 @@ class StorageAPI(Protocol):
         rebuild.
         """
 
+    async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        """What the drive holds, as digests over ranges of keys (liteio_contracts.range_digest says of what). Takes long
+        for many rows, and lets other calls pass meanwhile."""
+
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         """Every version id of which this drive holds a row, a tombstone or a fence."""
 
     async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
-        """Records whose mark was set before `older_than_ns` on this drive's wall clock, oldest first."""
+        """Records whose mark was set before `older_than_ns` on this drive's wall clock, oldest first; then those of a
+        time that is still to come: the clock was stepped back since."""
 
     async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]: ...
 

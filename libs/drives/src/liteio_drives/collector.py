@@ -79,9 +79,10 @@ class Collector:
     # In a transaction of the committer.
 
     def _drop(self, index: DriveIndex, removed: list[int]) -> int:
-        before_ns = self._clock.now_ns() - round(self._settings.unlink_delay_seconds * _NS)
+        now_ns = self._clock.now_ns()
+        before_ns = now_ns - round(self._settings.unlink_delay_seconds * _NS)
         data = index.changes.data
-        names = data.garbage(before_ns=before_ns, limit=GARBAGE_BATCH)
+        names = data.garbage(before_ns=before_ns, now_ns=now_ns, limit=GARBAGE_BATCH)
         if not names:
             return 0
         try:

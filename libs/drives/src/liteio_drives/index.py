@@ -19,6 +19,7 @@ from liteio_contracts.storage_errors import DriveOffline, GenerationChanged, Sta
 from liteio_drives.files import FileSystem
 from liteio_drives.health import SyncFailed
 from liteio_drives.index_changes import Changes, Meta
+from liteio_drives.index_digests import DigestWalk
 from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
 from liteio_drives.index_reads import KeyReads
@@ -93,6 +94,10 @@ class DriveIndex:
     def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
         """Answer at once what is usual, each from one moment; None for what needs `reading`."""
         return self._glances.glance(queries, is_trusted=self._is_trusted())
+
+    def advance_digests(self, walk: DigestWalk) -> None:
+        """One step of it, inside `reading`."""
+        walk.advance(self._sql)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

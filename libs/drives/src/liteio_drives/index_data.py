@@ -47,8 +47,11 @@ class DataTable:
             self._execute("DELETE FROM data_refs WHERE data_id = ? AND part = ?", name)
             self._execute("INSERT OR REPLACE INTO garbage VALUES (?, ?, ?)", (*name, now_ns))
 
-    def garbage(self, *, before_ns: int, limit: int) -> Sequence[FileName]:
-        rows = self._execute("SELECT data_id, part FROM garbage WHERE since_ns <= ? LIMIT ?", (before_ns, limit))
+    def garbage(self, *, before_ns: int, now_ns: int, limit: int) -> Sequence[FileName]:
+        """What was dropped before that, or at a time that is still to come: the clock was stepped back since."""
+        rows = self._execute(
+            "SELECT data_id, part FROM garbage WHERE since_ns <= ? OR since_ns > ? LIMIT ?", (before_ns, now_ns, limit)
+        )
         return [FileName(*row) for row in rows.fetchall()]
 
     def forget_garbage(self, file: FileName) -> None:

@@ -150,12 +150,12 @@ class KeyReads:
                     found.append(place._replace(key=key))
         return found
 
-    def unsettled(self, older_than_ns: int, limit: int) -> Sequence[VersionRef]:
+    def unsettled(self, older_than_ns: int, limit: int, now_ns: int) -> Sequence[VersionRef]:
         rows = self._execute(
             "SELECT u.space, b.bucket_id, u.key, u.version, u.time"
             " FROM unsettled u CROSS JOIN buckets b ON b.number = u.bucket"
-            " WHERE u.since_ns < ? ORDER BY u.since_ns LIMIT ?",
-            (older_than_ns, limit),
+            " WHERE u.since_ns < ? OR u.since_ns > ? ORDER BY u.since_ns LIMIT ?",
+            (older_than_ns, now_ns, limit),
         ).fetchall()
         self.has_shown_unsettled |= bool(rows)
         return tuple(
@@ -163,10 +163,11 @@ class KeyReads:
             for space, bucket_id, key, version, time in rows
         )
 
-    def outbox(self, older_than_ns: int, limit: int) -> Sequence[OutboxRow]:
+    def outbox(self, older_than_ns: int, limit: int, now_ns: int) -> Sequence[OutboxRow]:
         rows = self._execute(
-            "SELECT number, queued_ns, payload FROM outbox WHERE queued_ns < ? ORDER BY number LIMIT ?",
-            (older_than_ns, limit),
+            "SELECT number, queued_ns, payload FROM outbox WHERE queued_ns < ? OR queued_ns > ?"
+            " ORDER BY number LIMIT ?",
+            (older_than_ns, now_ns, limit),
         ).fetchall()
         self.has_shown_unsettled |= bool(rows)
         return tuple(OutboxRow(*row) for row in rows)

@@ -19,6 +19,8 @@ from liteio_base.ids import BucketId, DriveId, Generation, VersionId
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
+    DigestAnswer,
+    DigestQuery,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -56,6 +58,8 @@ from liteio_drives.drive_threads import Handler, JobThreads
 from liteio_drives.files import FileSystem, RealFiles
 from liteio_drives.health import DriveHealth, SyncFailed
 from liteio_drives.index import DriveIndex, distrust_index, migrate_index
+from liteio_drives.index_changes import Meta
+from liteio_drives.index_digests import DigestWalk
 from liteio_drives.index_rows import Register
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
@@ -68,6 +72,7 @@ from liteio_formats.format_json import DriveFormat
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0
+_DIGEST_SECONDS: Final = 2.0  # an answer that is not whole by then goes out as far as it is
 Result = TypeVar("Result")
 
 
@@ -192,14 +197,29 @@ class LocalDrive:
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         return await self._read(lambda index: index.keys.walk(after, limit), deadline)
 
+    async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        walk = DigestWalk(query)
+
+        def step(index: DriveIndex) -> Meta:
+            index.advance_digests(walk)
+            return index.meta
+
+        ends_at = self._clock.monotonic() + _DIGEST_SECONDS
+        while True:
+            meta = await self._read(step, deadline)
+            if walk.has_answer or (walk.ranges and self._clock.monotonic() >= ends_at):
+                return DigestAnswer(meta.generation, meta.is_authoritative, tuple(walk.ranges))
+
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         return await self._read(lambda index: index.keys.key_versions(name), deadline)
 
     async def unsettled(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[VersionRef]:
-        return await self._read(lambda index: index.keys.unsettled(older_than_ns, limit), deadline)
+        now_ns = self._clock.now_ns()
+        return await self._read(lambda index: index.keys.unsettled(older_than_ns, limit, now_ns), deadline)
 
     async def outbox(self, older_than_ns: int, limit: int, *, deadline: Deadline) -> Sequence[OutboxRow]:
-        return await self._read(lambda index: index.keys.outbox(older_than_ns, limit), deadline)
+        now_ns = self._clock.now_ns()
+        return await self._read(lambda index: index.keys.outbox(older_than_ns, limit, now_ns), deadline)
 
     async def bucket_usage(self, bucket_id: BucketId, *, deadline: Deadline) -> BucketUsage:
         return await self._read(lambda index: index.changes.buckets.usage(bucket_id), deadline)

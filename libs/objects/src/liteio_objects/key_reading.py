@@ -324,7 +324,9 @@ class _Descent:
             rows = [entry for entry in answer.entries if not entry.is_tombstone and entry.created < below]
             self._reached[slot] = rows[-1].created if rows and rows[-1].is_settled else _EXHAUSTED
             fresh.update(entry.version_id for entry in answer.entries if entry.version_id not in self._decided)
-            if all(entry.is_settled for entry in answer.entries):
+            # Only of the heads that came before the registers were read. Those asked for what is further down came
+            # later: what is newest there may be a rival's, written since, and was not decided on (R6).
+            if below == _NEVER_REACHED and all(entry.is_settled for entry in answer.entries):
                 self._decided_time = max(self._decided_time, answer.head_time)
         if not fresh:
             return

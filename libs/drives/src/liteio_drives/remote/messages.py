@@ -15,6 +15,8 @@ from liteio_base.ids import BucketId, DeploymentId, DriveId, Generation, Version
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
+    DigestAnswer,
+    DigestQuery,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -178,6 +180,7 @@ DRIVE_METHODS: Final[dict[str, Method]] = {
     "roll_back": Method(tuple[VersionRef], None, False),
     "shard_facts": Method(tuple[ShardRef, bool], ShardFacts, True),
     "walk": Method(tuple[KeyName | None, Limit], tuple[KeyName, ...], True),
+    "range_digests": Method(tuple[DigestQuery], DigestAnswer, True),
     "key_versions": Method(tuple[KeyName], tuple[VersionId, ...], True),
     "unsettled": Method(tuple[int, Limit], tuple[VersionRef, ...], True),
     "outbox": Method(tuple[int, Limit], tuple[OutboxRow, ...], True),

@@ -8,6 +8,8 @@ from liteio_base.ids import BucketId, DriveId, Generation, VersionId
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
+    DigestAnswer,
+    DigestQuery,
     DriveStatus,
     FenceAnswer,
     FenceRequest,
@@ -106,6 +108,10 @@ class RemoteDrive:
 
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         found: Sequence[KeyName] = await self._ask("walk", after, limit, deadline=deadline)
+        return found
+
+    async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        found: DigestAnswer = await self._ask("range_digests", query, deadline=deadline)
         return found
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
