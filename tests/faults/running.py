@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.registry import Row, Trial
+from tests.support.processes import kill, tree_of
 
 _MEMORY: Final = Path("/dev/shm")
 _PREFIX: Final = "liteio-faults-"
@@ -89,11 +90,13 @@ def _hear(answers: Connection, seconds: float) -> tuple[bool, str] | None:
         return False, "the process ended without a word"
 
 
-def _end(group: int | None) -> None:
-    """The row's process and all that it started: it leads a group of its own."""
-    assert group is not None
+def _end(root: int | None) -> None:
+    """The row's process and all below it, servers that lead sessions of their own too."""
+    assert root is not None
+    for process in reversed(tree_of(root)):
+        kill(process)
     try:
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(root, signal.SIGKILL)
     except ProcessLookupError:
         pass  # it has ended, and left nobody behind
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from tests.faults.one_key import HOUR, Meeting, Scene, run_meetings
+from tests.faults.one_upload import run_races
 from tests.faults.registry import Trial, require, row
 
 from liteio_contracts.object_errors import ObjectError
@@ -201,3 +202,24 @@ def wrong_drive_clocks(trial: Trial) -> str:
 
     seen = run_meetings(meeting_of, trial.seed, trial.count)
     return f"{told(seen)}; {seen['heals']:,} heals, {seen['files collected']:,} files collected, none that was named"
+
+
+# -- uploads
+
+
+@row(
+    49,
+    "CompleteMultipartUpload twice at once, beside AbortMultipartUpload and UploadPart",
+    "three gateways in a simulation, with locks that grant everything and slow and lost messages; every upload is "
+    "completed twice, most are aborted and given a part again at the same time",
+    unit="seeds",
+    bounded=120,
+    full=5000,
+)
+def upload_races(trial: Trial) -> str:
+    plan = LinkPlan(slow_rate=0.08, slow_seconds=(0.01, 3.0), lost_reply_rate=0.01)
+    seen = run_races(trial.seed, trial.count, plan)
+    for what in ("complete done", "abort done", "part done"):
+        require(seen.get(what, 0) > 0, f"no {what}: the run proves nothing")
+    shown = ", ".join(f"{times:,} {what}" for what, times in sorted(seen.items()))
+    return f"one result each, whole or absent, Complete could be repeated after one that was done; {shown}"
