@@ -4,7 +4,7 @@ import pytest
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
-from liteio_cluster.spread_locks import SpreadLocks
+from liteio_cluster.spread_locks import SpreadLocks, group_of
 from liteio_contracts.locks import LockTimeout
 from liteio_testkit.memory_locks import MemoryLocks
 
@@ -18,7 +18,7 @@ def soon(seconds: float = 0.05) -> Deadline:
 async def test_all_names_of_a_request_are_held_whatever_their_groups() -> None:
     groups = [MemoryLocks() for _ in range(3)]
     locks, other = SpreadLocks(groups), SpreadLocks(groups)
-    assert {locks.group_of(name) for name in NAMES} == {0, 1, 2}
+    assert {group_of(name, 3) for name in NAMES} == {0, 1, 2}
     async with locks.lock(NAMES, deadline=soon()) as lease:
         assert lease.is_held
         for name in NAMES:
@@ -32,7 +32,7 @@ async def test_all_names_of_a_request_are_held_whatever_their_groups() -> None:
 async def test_what_was_taken_is_given_back_when_one_group_refuses() -> None:
     groups = [MemoryLocks() for _ in range(3)]
     locks, other = SpreadLocks(groups), SpreadLocks(groups)
-    last = next(name for name in NAMES if locks.group_of(name) == 2)
+    last = next(name for name in NAMES if group_of(name, 3) == 2)
     async with other.lock([last], deadline=soon()):
         with pytest.raises(LockTimeout):
             async with locks.lock(NAMES, deadline=soon()):
@@ -42,4 +42,4 @@ async def test_what_was_taken_is_given_back_when_one_group_refuses() -> None:
 
 
 def test_a_name_stays_in_its_group() -> None:
-    assert [SpreadLocks([MemoryLocks()] * 3).group_of(name) for name in NAMES[:4]] == [2, 0, 1, 2]
+    assert [group_of(name, 3) for name in NAMES[:4]] == [2, 0, 1, 2]

@@ -19,6 +19,7 @@ from liteio_drives.file_locks import FileLocks
 from liteio_drives.files import RealFiles
 from liteio_drives.format_rules import Layout
 from liteio_drives.format_set import open_drives, settle_formats
+from liteio_drives.remote.node_connection import NodeConnection
 from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_drives.remote.remote_locks import RemoteLocks
 from liteio_drives.remote.sealing import cluster_key
@@ -141,14 +142,19 @@ async def _start(store: Store, opened: AsyncExitStack) -> None:
 
 @asynccontextmanager
 async def _locks_of(plan: PoolPlan, nodes: Nodes, clock: Clock, randomness: Randomness) -> AsyncIterator[LockAPI]:
-    """The nodes of one set of the first pool grant the locks of a name, whatever set the name itself lives in: pools
-    are never removed, so that every gateway, however old its topology, asks the same ones."""
     async with AsyncExitStack() as opened:
-        groups = []
-        for set_index in range(plan.layout.set_count):
-            origins = plan.origins_of_set(set_index)
-            groups.append(await opened.enter_async_context(RemoteLocks(nodes.of(origins), clock, randomness)))
+        groups = [
+            await opened.enter_async_context(RemoteLocks(group, clock, randomness))
+            for group in lock_groups(plan, nodes)
+        ]
         yield groups[0] if len(groups) == 1 else SpreadLocks(groups)
+
+
+def lock_groups(first_pool: PoolPlan, nodes: Nodes) -> list[Sequence[NodeConnection]]:
+    """The nodes that grant locks, by the group that `group_of` gives a name: those of one set of the first pool,
+    whatever set the name itself lives in. Pools are never removed, so every gateway, however old its topology, asks
+    the same ones."""
+    return [nodes.of(first_pool.origins_of_set(set_index)) for set_index in range(first_pool.layout.set_count)]
 
 
 def _divide(drives: Sequence[StorageAPI], layout: Layout, first_set: int = 0) -> list[DriveSet]:

@@ -10,6 +10,11 @@ from liteio_base.deadline import Deadline
 from liteio_contracts.locks import Lease, LockAPI
 
 
+def group_of(name: bytes, group_count: int) -> int:
+    """By CRC-32: the same in every process, for ever."""
+    return zlib.crc32(name) % group_count
+
+
 @dataclass(frozen=True, slots=True)
 class _LeaseOfAll:
     leases: tuple[Lease, ...]
@@ -30,15 +35,11 @@ class SpreadLocks:
         """Raises LockTimeout."""
         by_group: dict[int, list[bytes]] = {}
         for name in names:
-            by_group.setdefault(self.group_of(name), []).append(name)
+            by_group.setdefault(group_of(name, len(self._groups)), []).append(name)
         if len(by_group) == 1:
             [(group, grouped)] = by_group.items()
             return self._groups[group].lock(grouped, deadline=deadline)
         return self._hold(by_group, deadline)
-
-    def group_of(self, name: bytes) -> int:
-        """By CRC-32: the same in every process, for ever."""
-        return zlib.crc32(name) % len(self._groups)
 
     @asynccontextmanager
     async def _hold(self, by_group: dict[int, list[bytes]], deadline: Deadline) -> AsyncIterator[Lease]:

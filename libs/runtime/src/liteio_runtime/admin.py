@@ -3,18 +3,13 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
-from liteio_base.limits import GIB, KIB, MIB, TIB
 from liteio_cluster.opening import OpenStore
 from liteio_contracts.object_errors import ObjectError
 from liteio_contracts.storage import DriveState
@@ -23,6 +18,7 @@ from liteio_runtime.banner import what_may_be_lost
 from liteio_runtime.drive_views import DriveView, unusable, view_drives, views_of
 from liteio_runtime.settings import ServerSettings
 from liteio_runtime.store_access import open_for_command
+from liteio_runtime.tables import render_size, render_table
 
 _USAGE_SECONDS: Final = 30.0
 
@@ -50,7 +46,7 @@ async def show_drives(settings: ServerSettings, *, as_json: bool) -> str:
     views = await view_drives(settings)
     if as_json:
         return json.dumps([_drive_as_plain(view) for view in views])
-    return _table(("set", "slot", "drive", "state", "used", "size", "unsettled", "reason"), map(_row, views))
+    return render_table(("set", "slot", "drive", "state", "used", "size", "unsettled", "reason"), map(_row, views))
 
 
 async def _view(opened: OpenStore) -> StoreView:
@@ -80,7 +76,7 @@ def _render(view: StoreView) -> str:
         f"liteio {version('liteio-runtime')}, deployment {view.deployment_id}",
         f"  Drives     {online} of {len(drives)} online; {sets}, {code.k} data + {code.m} parity",
         f"  Losses     {what_may_be_lost(code, view.set_count)}",
-        f"  Space      {_size(free * share)} free of {_size(raw * share)} for objects",
+        f"  Space      {render_size(free * share)} free of {render_size(raw * share)} for objects",
         f"  Objects    {_objects(view.buckets)}",
     ]
     states = Counter(_state(drive) for drive in drives)
@@ -93,13 +89,13 @@ def _objects(buckets: Sequence[tuple[str, int, int]] | None) -> str:
     if buckets is None:
         return "can not be told: too few drives answer"
     objects, size = sum(each[1] for each in buckets), sum(each[2] for each in buckets)
-    return f"{objects:,} in {len(buckets)} buckets, {_size(size)}"
+    return f"{objects:,} in {len(buckets)} buckets, {render_size(size)}"
 
 
 def _row(view: DriveView) -> tuple[str, ...]:
     status = view.status
-    used = _size(status.total_bytes - status.free_bytes) if status else ""
-    size, unsettled = (_size(status.total_bytes), str(status.unsettled)) if status else ("", "")
+    used = render_size(status.total_bytes - status.free_bytes) if status else ""
+    size, unsettled = (render_size(status.total_bytes), str(status.unsettled)) if status else ("", "")
     return str(view.set_index), str(view.slot), view.name, _state(view), used, size, unsettled, view.reason
 
 
@@ -145,21 +141,3 @@ def _drive_as_plain(view: DriveView) -> dict[str, Any]:
             "outbox": status.outbox,
         }
     return facts
-
-
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as they must be, whatever the terminal: a name that is cut can not be pasted."""
-    table = Table(*names, box=None, pad_edge=False, header_style="")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console(width=10_000, no_color=True, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def _size(size_bytes: float) -> str:
-    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.1f} {name}"
-    return f"{size_bytes:.0f} B"

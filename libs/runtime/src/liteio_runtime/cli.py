@@ -210,6 +210,17 @@ def admin_drives(as_json: AsJSON = False, **store: Any) -> None:
     print(asyncio.run(show_drives(_store_settings(store), as_json=as_json)))
 
 
+@admin_app.command("locks")
+@takes_store
+def admin_locks(as_json: AsJSON = False, **store: Any) -> None:
+    """Who holds which lock now, and what was left over."""
+    import asyncio
+
+    from liteio_runtime.admin_locks import show_locks
+
+    print(asyncio.run(show_locks(_store_settings(store), as_json=as_json)))
+
+
 @pool_app.command("list")
 @takes_store
 def pool_list(as_json: AsJSON = False, **store: Any) -> None:
