@@ -262,6 +262,13 @@ async def test_an_io_error_takes_the_drive_offline_until_it_answers_again(
     assert (await status(bench)).state is DriveState.ONLINE
 
 
+async def test_a_disk_that_does_not_tell_its_room_is_the_drives_trouble(bench: Bench, files: FaultyFiles) -> None:
+    """Whoever asks many drives for their state must not end by it."""
+    files.faults["space"] = BROKEN
+    with pytest.raises(DriveOffline):
+        await status(bench)
+
+
 async def test_a_read_only_file_system_goes_on_being_read(bench: Bench, files: FaultyFiles) -> None:
     record = await bench.put_staged(b"k", 5)
     files.faults["open"] = READ_ONLY

@@ -68,7 +68,7 @@ class Reader:
             job.result = job.work(index)
         except StorageError as refusal:
             job.error = refusal
-        except apsw.Error:
+        except (apsw.Error, OSError):
             raise
         except Exception as bug:
             job.error = bug
