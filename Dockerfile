@@ -54,6 +54,8 @@ RUN command -v haproxy >/dev/null || { \
         apt-get update && apt-get install -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*; }
 COPY deploy/compose/haproxy.cfg /etc/haproxy/haproxy.cfg
 USER 10001:10001
+# Lets requests in flight end; SIGTERM would cut them.
+STOPSIGNAL SIGUSR1
 CMD ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
 
 # Last, so that it is what is built when no target is named.
