@@ -262,6 +262,22 @@ async def test_an_io_error_takes_the_drive_offline_until_it_answers_again(
     assert (await status(bench)).state is DriveState.ONLINE
 
 
+async def test_an_index_that_can_not_be_read_is_the_drives_trouble(
+    tmp_path: Path, clock: ManualClock, vfs: FaultyVFS
+) -> None:
+    """SQLite ends the transaction by itself then."""
+    format_drive(tmp_path / "e")
+    drive = await open_drive(tmp_path / "e", clock=clock, vfs=vfs.name)
+    bench = bench_of(drive, clock)
+    await bench.put(b"k", 5)
+    await drive._reader.call(lambda index: index._db.pragma("shrink_memory"), bench.soon)
+    vfs.fails_on.add("read")
+    with pytest.raises(DriveOffline):
+        await drive.walk(None, 10, deadline=bench.soon)
+    vfs.fails_on.clear()
+    await drive.close()
+
+
 async def test_a_disk_that_does_not_tell_its_room_is_the_drives_trouble(bench: Bench, files: FaultyFiles) -> None:
     """Whoever asks many drives for their state must not end by it."""
     files.faults["space"] = BROKEN

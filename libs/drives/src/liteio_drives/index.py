@@ -109,7 +109,9 @@ class DriveIndex:
             self.meta = self._read_meta()
             yield
         finally:
-            self._execute("COMMIT")
+            # After some errors of the disk SQLite has ended the transaction already: theirs is the one to be told.
+            if self._db.in_transaction:
+                self._execute("COMMIT")
         if self.keys.has_shown_unsettled:
             self.keys.has_shown_unsettled = False
             if self._syncs.has_unsynced():
