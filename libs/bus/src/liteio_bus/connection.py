@@ -43,8 +43,9 @@ class Bus:
         self._name, self._replicas = name, stream_replicas
         self._client = Client()
         self._jetstream: JetStreamContext = self._client.jetstream(timeout=_ACK_SECONDS)
-        self._has_streams = asyncio.Event()
+        self._is_connected, self._has_streams = asyncio.Event(), asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
+        self._has_begun = False
 
     async def __aenter__(self) -> Self:
         self._connecting = asyncio.create_task(self._connect(), name="bus connection")
@@ -54,6 +55,8 @@ class Bus:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
+        if not self._has_begun:  # nats-py closes only what it has begun to connect
+            return
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._client.close()
@@ -68,6 +71,15 @@ class Bus:
     async def wait_until_ready(self) -> None:
         """Wait for the first connection and the streams. Bound it with asyncio.timeout."""
         await self._has_streams.wait()
+
+    async def wait_until_connected(self) -> None:
+        """Wait for the first connection, with or without streams."""
+        await self._is_connected.wait()
+
+    @property
+    def client(self) -> Client:
+        """The connection itself, for micro services; only after `wait_until_connected`."""
+        return self._client
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -110,6 +122,7 @@ class Bus:
             raise BusUnavailable(str(problem)) from problem
 
     async def _connect(self) -> None:
+        self._has_begun = True
         await self._client.connect(
             servers=self._urls,
             name=self._name,
@@ -121,6 +134,7 @@ class Bus:
             disconnected_cb=_on_disconnect,
             reconnected_cb=_on_reconnect,
         )
+        self._is_connected.set()
         await self._make_streams()
 
     async def _make_streams(self) -> None:

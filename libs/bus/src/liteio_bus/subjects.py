@@ -59,3 +59,8 @@ def bucket_changed_subject(message: BucketChanged) -> str:
 
 def drive_state_subject(message: DriveStateChanged) -> str:
     return f"{PREFIX}.drive.{encode_token(message.drive_id)}.state"
+
+
+def status_subject(kind: str) -> str:
+    """liteio.v1.ctl.<kind>.status: asks every process of the kind (gateway, healer) for its status."""
+    return f"{PREFIX}.ctl.{encode_token(kind)}.status"

@@ -200,6 +200,25 @@ class DriveStateChanged(BusMessage):
     reason: str = ""
 
 
+class GatewayStatus(BusMessage):
+    """The answer to liteio.v1.ctl.gateway.status: one gateway process as it is now."""
+
+    host: str
+    pid: int
+    release: str
+    """The version of liteio."""
+    deployment_id: str
+    worker: int
+    is_ready: bool
+    """Whether every set has a write quorum of drives, as this process sees it."""
+    topology: int
+    """The number of the topology that it acts on; 0 on one machine."""
+    nodes: dict[str, str]
+    """Storage nodes by URL: "up" or "down". Empty on one machine."""
+    repairs_waiting: int
+    """Keys that it found wanting and will repair itself, because the bus did not take them."""
+
+
 class S3EventMessage(BaseModel):
     """liteio.v1.events.<bucket>.<group>.<name>: the S3 event record, in the envelope that MinIO's consumers know.
 

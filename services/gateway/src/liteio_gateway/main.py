@@ -12,7 +12,7 @@ from liteio_drives.format_rules import FormatRefused
 from liteio_drives.remote.sealing import WeakSecret
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
-from liteio_gateway.heal_reports import heal_reports
+from liteio_gateway.bus_link import bus_link
 from liteio_gateway.lifespan import Lifespan
 from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
@@ -50,9 +50,10 @@ def run(settings: GatewaySettings) -> int:
     @asynccontextmanager
     async def opening() -> AsyncIterator[App]:
         async with (
-            heal_reports(settings) as report,
-            open_store(settings, SystemClock(), SystemRandomness(), report) as opened,
+            bus_link(settings) as link,
+            open_store(settings, SystemClock(), SystemRandomness(), link.report) as opened,
         ):
+            link.answer_for(opened)
             app = build_app(opened.store, settings, credentials, log_sink=lines)
             collect_cycles_less_often()
             if settings.core is not None:
