@@ -58,6 +58,8 @@ async def serve_status(
 
 async def ask_statuses(bus: Bus, kind: str, *, seconds: float = ANSWERS_SECONDS) -> list[bytes]:
     """The status of every process of the kind that answers in time. Raises BusUnavailable."""
+    if not bus.client.is_connected:
+        raise BusUnavailable("not connected")
     found: list[bytes] = []
 
     async def note(message: Msg) -> None:
