@@ -8,13 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tests.support.async_s3 import AsyncS3
-from tests.support.cluster import Cluster, Member
+from tests.support.cluster import CLUSTER_SECRET, Cluster, Member
 from tests.support.drive_check import DriveReport, check_drives
 from tests.support.drive_damage import shard_files
 from tests.support.link_rules import Door
@@ -24,7 +24,12 @@ from tests.support.processes import tree_of
 from tests.support.s3_client import S3Client
 from tests.support.server import free_port
 
+from liteio_base.clock import SystemClock, SystemRandomness
+from liteio_base.deadline import Deadline
 from liteio_cluster.plan import PoolPlan
+from liteio_contracts.lock_names import LockKind
+from liteio_drives.remote.lock_report import report_locks
+from liteio_drives.remote.node_connection import NodeConnection
 from liteio_testkit.real_nats import RealNats
 
 ODD: Final = "tests.support.odd_member"
@@ -38,6 +43,7 @@ class Rig:
     links: Links
     nats: RealNats | None
     dials: Mapping[str, Dials] = field(default_factory=dict)
+    clients: list[S3Client] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[Member]:
@@ -65,8 +71,9 @@ class Rig:
         return AsyncS3(self.cluster.url_of(gateway), timeout_seconds=timeout_seconds, now=self.now_of(gateway))
 
     def client(self, gateway: int, *, timeout_seconds: float = 30.0) -> S3Client:
-        """Signs with the machine's clock."""
-        return S3Client(self.cluster.host(gateway), timeout_seconds=timeout_seconds)
+        """Signs with the machine's clock. Closed with the rig."""
+        self.clients.append(S3Client(self.cluster.host(gateway), timeout_seconds=timeout_seconds))
+        return self.clients[-1]
 
     def cut_off(self, target: int) -> None:
         """A node that nobody hears, and that hears nobody."""
@@ -87,6 +94,22 @@ class Rig:
                 member.start()
         for gateway in range(self.cluster.gateway_count):
             self.cluster.wait_ready(gateway)
+
+    async def wait_locked(self, key: str, seconds: float = 20.0) -> None:
+        """Until a quorum of the nodes holds a lock on an object of this key. Raises TimeoutError."""
+        clock, randomness = SystemClock(), SystemRandomness()
+        async with asyncio.timeout(seconds), AsyncExitStack() as opened:
+            nodes = [
+                await opened.enter_async_context(
+                    NodeConnection(f"http://127.0.0.1:{port}", CLUSTER_SECRET.encode(), clock, randomness)
+                )
+                for port in self.cluster.node_ports  # not through the proxy
+            ]
+            while True:
+                report = await report_locks([nodes], deadline=Deadline.after(seconds, clock))
+                held = [one for holding in report.holdings if holding.has_quorum for one in holding.subjects]
+                if any((one.kind, one.key) == (LockKind.OBJECT, key.encode()) for one in held):
+                    return
 
     def drive_paths(self) -> list[Path]:
         """In slot order; the cluster has one set."""
@@ -185,6 +208,8 @@ def running_rig(
             cluster.start()
             yield rig
         finally:
+            for client in rig.clients:
+                client.close()
             cluster.kill()
             if nats is not None:
                 nats.stop()

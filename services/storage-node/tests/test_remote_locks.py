@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from live_node import connection_to, serving
+from tcp_proxy import TcpProxy
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
@@ -97,6 +98,33 @@ async def test_a_minority_of_nodes_may_be_gone_and_a_majority_may_not() -> None:
         await servers[1].stop(1.0)
         with pytest.raises(LockTimeout):
             await hold(locks, soon(0.5))
+
+
+async def test_a_node_that_hangs_is_not_waited_for() -> None:
+    async with lock_nodes(3) as (servers, tables), TcpProxy(servers[0].port) as proxy, AsyncExitStack() as opened:
+        ports = [proxy.port, servers[1].port, servers[2].port]
+        nodes = [await opened.enter_async_context(connection_to(port)) for port in ports]
+        locks = await opened.enter_async_context(RemoteLocks(nodes, CLOCK, SystemRandomness(), LEASE))
+        await hold(locks, soon())
+        proxy.is_blackhole = True
+        began = CLOCK.monotonic()
+        await hold(locks, soon())
+        assert CLOCK.monotonic() - began < 0.5
+        await until(lambda: tables[1].held_count == 0)
+        assert tables[1].acquire(b"x" * 16, [b"a"])
+        began = CLOCK.monotonic()
+        with pytest.raises(LockTimeout):  # one grants, one refuses, one says nothing
+            await hold(locks, soon(0.5))
+        assert CLOCK.monotonic() - began < 1.0
+
+
+async def test_what_a_node_grants_late_counts() -> None:
+    async with (
+        lock_nodes(3) as (servers, _),
+        locks_over(servers) as locks,
+        locks.lock([b"a"], deadline=soon()) as lease,
+    ):
+        await until(lambda: min(lease.untils) > 0)  # type: ignore[attr-defined]  # a RemoteLease's own
 
 
 async def test_a_restarted_table_grants_nothing_for_one_lease() -> None:

@@ -28,7 +28,8 @@ class Nodes:
     def __init__(self, access: ClusterAccess, clock: Clock, randomness: Randomness) -> None:
         """Raises WeakSecret, OSError when a secret or certificate can not be read."""
         self._secret, self._tls = access.read_secret(), access.read_tls()
-        self._clock, self._randomness = clock, randomness
+        self.clock: Final = clock
+        self._randomness = randomness
         self._connections: dict[str, NodeConnection] = {}
 
     async def close(self) -> None:
@@ -40,7 +41,7 @@ class Nodes:
         """The connection to the node at "https://host:port"."""
         connection = self._connections.get(origin)
         if connection is None:
-            connection = NodeConnection(origin, self._secret, self._clock, self._randomness, tls=self._tls)
+            connection = NodeConnection(origin, self._secret, self.clock, self._randomness, tls=self._tls)
             self._connections[origin] = connection
         return connection
 
@@ -53,7 +54,7 @@ class Nodes:
 
     async def topology(self, origin: str) -> TopologyRecord | None:
         """The newest that a node knows; None while it knows none, or does not answer."""
-        deadline = Deadline.after(_ASK_SECONDS, self._clock)
+        deadline = Deadline.after(_ASK_SECONDS, self.clock)
         try:
             encoded = await self.get(origin).call(NODE, "topology", deadline=deadline)
             return None if encoded is None else decode_topology(encoded)
@@ -75,4 +76,4 @@ class Nodes:
             attempt += 1
             if attempt % _SAY_SO_EVERY == 0:
                 _log.warning("no storage node of %s tells of a store yet; waiting", ", ".join(origins))
-            await self._clock.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])
+            await self.clock.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])

@@ -18,6 +18,9 @@ T = TypeVar("T")
 # How long a drive that is not marked slow is waited for when enough others have answered: long enough that a healthy
 # store reads and writes N of N, short enough for a client to bear.
 GRACE_SECONDS: Final = 1.0
+# In between it is seen whether those that have not answered are known to be slow by now.
+LOOK_SECONDS: Final = 0.3
+_SLACK_SECONDS: Final = 0.002  # an alarm may ring a little early
 _NEVER: Final = sys.maxsize
 
 Answers = dict[int, T | StorageError]
@@ -115,6 +118,7 @@ class _Gathering(Generic[T]):
         "_ends_at",
         "_finished",
         "_given",
+        "_grace_ends_at",
         "_has_enough",
         "_is_enough",
         "_is_grace_over",
@@ -140,6 +144,7 @@ class _Gathering(Generic[T]):
         self._answers: Answers[T] = {}
         self._given = 0  # of the answers those that are values, or telling errors
         self._ends_at: float | None = None
+        self._grace_ends_at = 0.0
         self._has_enough = False
         self._is_grace_over = False
 
@@ -170,17 +175,22 @@ class _Gathering(Generic[T]):
     def _set_alarm(self, seconds: float, grace_seconds: float) -> None:
         now = self._loop.time()
         self._ends_at = now + seconds
+        self._grace_ends_at = min(self._ends_at, now + grace_seconds)
         self._is_grace_over = grace_seconds <= 0
-        first = self._ends_at if self._is_grace_over else min(self._ends_at, now + grace_seconds)
+        first = self._ends_at if self._is_grace_over else min(self._grace_ends_at, now + LOOK_SECONDS)
         self._drive_set.alarms.set(self, first, self._loop)
 
     def ring(self) -> None:
-        """The grace is over, or the deadline has come."""
-        if self._has_enough or self._is_grace_over or self._ends_at is None:
+        """It is time to look, the grace is over, or the deadline has come."""
+        if self._is_grace_over or self._ends_at is None:
             self._finish()
             return
-        self._is_grace_over = True
-        self._drive_set.alarms.set(self, self._ends_at, self._loop)
+        self._is_grace_over = self._loop.time() + _SLACK_SECONDS >= self._grace_ends_at
+        if self._is_over():
+            self._finish()
+        else:
+            at = self._ends_at if self._is_grace_over else self._grace_ends_at
+            self._drive_set.alarms.set(self, at, self._loop)
 
     def _note(self, call: "asyncio.Future[T]") -> None:
         slot = self._pending.pop(call, None)

@@ -26,9 +26,9 @@ from liteio_contracts.storage import (
     StoredTopology,
     VersionRef,
 )
-from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
+from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, StorageError
 from liteio_drives.remote.node_connection import NodeConnection
-from liteio_drives.remote.pace import Pace
+from liteio_drives.remote.pace import Pace, Paces
 from liteio_drives.remote.shard_reading import open_remote_shard
 from liteio_drives.remote.shard_writing import create_remote_shard
 
@@ -38,11 +38,12 @@ class RemoteDrive:
     id is known from its first status on, and until then what it is called stands for it.
     """
 
-    def __init__(self, node: NodeConnection, target: DriveId, slot: int) -> None:
+    def __init__(self, node: NodeConnection, target: DriveId, slot: int, paces: Paces | None = None) -> None:
+        """`paces`: those of the drives that this one is compared with."""
         self._node = node
         self._target = self._drive_id = target
         self._slot = slot
-        self._pace = Pace(node.clock)
+        self._pace = paces.new() if paces is not None else Pace(node.clock)
 
     @property
     def drive_id(self) -> DriveId:
@@ -65,9 +66,20 @@ class RemoteDrive:
 
     async def _ask_timed(self, method: str, *arguments: Any, deadline: Deadline) -> Any:
         """For the calls that a healthy drive answers in milliseconds: they tell whether it is slow."""
-        started = self._node.clock.monotonic()
-        result = await self._ask(method, *arguments, deadline=deadline)
-        self._pace.saw_answer(self._node.clock.monotonic() - started)
+        pace = self._pace
+        number = pace.begin()
+        try:
+            result = await self._ask(method, *arguments, deadline=deadline)
+        except (DriveOffline, DriveTimeout):
+            pace.end(number)
+            raise
+        except StorageError:  # A refusal is an answer, too.
+            pace.saw_answer(pace.end(number))
+            raise
+        except BaseException:
+            pace.saw_patience_end(pace.end(number))
+            raise
+        pace.saw_answer(pace.end(number))
         return result
 
     async def status(self, *, deadline: Deadline) -> DriveStatus:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Self
 
 from liteio_base.check import check
@@ -27,6 +28,7 @@ from liteio_drives.turns import Turns
 _CLOCK_MARGIN: Final = 0.1  # of a lease: two clocks that differ by ten percent still agree
 _RENEW_EVERY: Final = 0.3  # of a lease: three tries before it is over
 _CALL_SECONDS: Final = 2.0
+_LATE_SECONDS: Final = 0.05  # for the other nodes, once it is clear that no quorum grants
 _PAUSE_SECONDS_MIN: Final = 0.005
 _PAUSE_SECONDS_MAX: Final = 0.25
 
@@ -56,6 +58,42 @@ class RemoteLease:
     @property
     def is_held(self) -> bool:
         return not self.is_released and self.clock.monotonic() < self.until
+
+
+class _Asking:
+    """One request for a lease, to all nodes. `decided` is done as soon as a quorum has granted or refused it: a node
+    that hangs is not waited for, and what it grants later still counts. When no quorum can come about any more the
+    others have a moment left to say which it is."""
+
+    def __init__(self, lease: RemoteLease, until: float) -> None:
+        self._lease, self._until = lease, until
+        self._loop = asyncio.get_running_loop()
+        self._left = len(lease.untils)
+        self._next = self._granted = self.refusals = 0
+        self.decided: asyncio.Future[None] = self._loop.create_future()
+
+    def add(self, call: asyncio.Future[Any]) -> None:
+        """The next node's answer."""
+        call.add_done_callback(partial(self._note, self._next))
+        self._next += 1
+
+    def _note(self, number: int, call: asyncio.Future[Any]) -> None:
+        self._left -= 1
+        if not call.cancelled() and call.exception() is None:
+            if call.result() is True:
+                self._granted += 1
+                self._lease.untils[number] = self._until
+            else:
+                self.refusals += 1
+        quorum = self._lease.quorum
+        if max(self._granted, self.refusals) >= quorum or not self._left:
+            self._decide()
+        elif self._granted + self._left < quorum:
+            self._loop.call_later(_LATE_SECONDS, self._decide)
+
+    def _decide(self) -> None:
+        if not self.decided.done():
+            self.decided.set_result(None)
 
 
 @dataclass(eq=False, slots=True)
@@ -131,18 +169,20 @@ class RemoteLocks:
         self, owner: bytes, names: tuple[bytes, ...], deadline: Deadline
     ) -> tuple[RemoteLease | None, int]:
         """The lease, or None and how many nodes refused."""
-        until = self._lease_end()
+        lease = RemoteLease(owner, self.clock, self.quorum, [0.0] * len(self.nodes))
+        asking = _Asking(lease, self._lease_end())
         soon = deadline.sooner(_CALL_SECONDS)
         try:
-            granted = await self._ask_all("lock.acquire", owner, names, self.holder, deadline=soon)
+            for node in self.nodes:
+                asking.add(node.call(NODE, "lock.acquire", owner, names, self.holder, deadline=soon))
+            await asking.decided
         except BaseException:
             self._release_soon(owner)
             raise
-        lease = RemoteLease(owner, self.clock, self.quorum, [until if answer is True else 0.0 for answer in granted])
         if lease.is_held:
             return lease, 0
         self._release_soon(owner)
-        return None, sum(answer is False for answer in granted)
+        return None, asking.refusals
 
     async def _wait_for_turn(
         self, owner: bytes, names: tuple[bytes, ...], waited_seconds: float, deadline: Deadline
