@@ -18,9 +18,10 @@ from liteio_contracts.object_layer import (
     ListVersions,
     PutObject,
     ReadObject,
+    WriteCondition,
 )
 from liteio_contracts.storage import StorageAPI, StoredTopology
-from liteio_formats.topology import TopologyRecord, encode_topology
+from liteio_formats.topology import EpochRecord, TopologyRecord, encode_topology
 from liteio_objects.layer import Store
 from liteio_objects.maintenance import Upkeep
 from liteio_objects.topology_changes import WEIGHT_SHARES, TopologyChanger
@@ -112,7 +113,7 @@ async def test_commits_that_come_after_a_change_are_refused_and_made_anew(
     assert await listed(world, store) == ["key"]
 
 
-async def test_a_write_that_some_drives_took_before_the_change_has_an_unknown_outcome(world: GrowingStore) -> None:
+async def test_a_write_that_some_drives_took_before_the_change_is_carried_to_its_end(world: GrowingStore) -> None:
     late = world.drives[0][2:]
     gate = Gate(lambda drive: drive in late)
     old, store = world.gateway(reach=gate.reach), world.gateway()
@@ -120,8 +121,30 @@ async def test_a_write_that_some_drives_took_before_the_change_has_an_unknown_ou
     await gate.until_waiting(2)
     await grow(world, store)
     gate.opened.set()
+    await writing
+    assert await world.homes(store, "key") == {0}
+    assert await world.get(store, "key") == b"half"
+
+
+@pytest.mark.parametrize("rival", ["condition", "elsewhere"])
+async def test_a_write_that_only_some_drives_took_is_in_doubt_where_another_may_have_come_between(
+    world: GrowingStore, rival: str
+) -> None:
+    late = world.drives[0][2:]
+    gate = Gate(lambda drive: drive in late)
+    old, store = world.gateway(reach=gate.reach, locks=LyingLocks()), world.gateway(locks=LyingLocks())
+    condition = WriteCondition(if_absent=rival == "condition")
+    request = PutObject(BUCKET, "key", condition=condition)
+    writing = asyncio.create_task(old.put(request, PlainBody(b"half"), deadline=world.deadline))
+    await gate.until_waiting(2)
+    await grow(world, store)
+    if rival == "elsewhere":  # As if the rival had looked before the first drive took the write.
+        await plant(world, store, 1, "key")
+    gate.opened.set()
     with pytest.raises(WriteQuorumLost):
         await writing
+    if rival == "elsewhere":
+        return
     assert await world.homes(store, "key") == {0}
     await world.put(store, "key", b"whole")
     assert await world.homes(store, "key") == {0}
@@ -189,6 +212,45 @@ async def test_whoever_meets_a_half_made_change_carries_it_to_its_end(world: Gro
     assert store.engine.store_map.number == 2
     kept = [drive._state.topology for pool in world.drives for drive in pool]
     assert kept == [StoredTopology(2, encode_topology(record), is_active=True)] * 8
+
+
+def _rivals(world: GrowingStore) -> list[StoredTopology]:
+    records = [_next(world, world.new_pool(1, 4, 2)) for _ in range(2)]
+    return [StoredTopology(record.number, encode_topology(record)) for record in records]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_of_two_changes_at_once_that_stopped_each_other_one_is_made(world: GrowingStore, first: int) -> None:
+    store, rivals = world.gateway(), _rivals(world)
+    for slot, drive in enumerate(world.drives[0]):
+        await drive.write_topology(rivals[(slot + first) % 2], deadline=world.deadline)
+    await store.engine.maps.refresh(deadline=world.deadline)
+    assert store.engine.store_map.number == 3
+    other = world.gateway()
+    await other.engine.maps.refresh(deadline=world.deadline)
+    assert other.engine.store_map.record == store.engine.store_map.record
+
+
+async def test_a_change_that_enough_drives_keep_is_not_replaced_by_its_rival(world: GrowingStore) -> None:
+    """It may have been acted on: keys may lie in its pool."""
+    store, (one, other) = world.gateway(), _rivals(world)
+    for slot, drive in enumerate(world.drives[0]):
+        await drive.write_topology(other if slot == 3 else one, deadline=world.deadline)
+    await store.engine.maps.refresh(deadline=world.deadline)
+    record = store.engine.store_map.record
+    assert record is not None
+    assert encode_topology(record) == one.encoded
+
+
+async def test_rivals_are_not_decided_while_one_of_them_may_be_active(world: GrowingStore) -> None:
+    store, (one, other) = world.gateway(), _rivals(world)
+    for slot, drive in enumerate(world.drives[0]):
+        await drive.write_topology(other if slot == 3 else one, deadline=world.deadline)
+    for drive in world.drives[0][1:3]:
+        drive.set_offline()
+    with pytest.raises(QuorumLost):
+        await store.engine.maps.refresh(deadline=world.deadline)
+    assert {drive._state.topology.number for drive in world.drives[0]} == {2}
 
 
 async def test_a_pool_that_was_half_added_is_added_by_the_same_call(world: GrowingStore) -> None:
@@ -328,7 +390,15 @@ async def test_epochs_are_not_given_up_while_a_drive_may_remember_more(world: Gr
 
 async def plant_stray(world: GrowingStore, store: Store, key: str) -> None:
     """A creation by the old topology that was never acknowledged comes to light: on all drives of the first set."""
-    old = world.gateway(TopologyRecord.of_one_pool(world.record.deployment_id, world.record.pools[0]))
+    await plant(world, store, 0, key)
+
+
+async def plant(world: GrowingStore, store: Store, pool: int, key: str) -> None:
+    """Make a key in a pool, whatever others remember of it."""
+    weights = ((pool, 1),)
+    epoch = EpochRecord(number=1, weights=weights)
+    alone = msgspec.structs.replace(world.record, epochs=(epoch,))
+    old = world.gateway(alone)
     committer, sent = old.engine.committer, old.engine.committer.write
 
     async def write(drive_set: Any, write: Any, *, deadline: Deadline) -> Any:
@@ -339,8 +409,9 @@ async def plant_stray(world: GrowingStore, store: Store, key: str) -> None:
 
     old.engine.maps.refresh = stay  # type: ignore[method-assign]
     committer.write = write  # type: ignore[method-assign]  # as a settler commits, who asks for no topology
+    before = await world.homes(store, key)
     await world.put(old, key, b"stray")
-    assert 0 in await world.homes(store, key)
+    assert len(await world.homes(store, key)) == len(before) + 1
 
 
 async def test_a_stray_is_hidden_and_goes_with_the_next_write(world: GrowingStore) -> None:

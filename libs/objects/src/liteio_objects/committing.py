@@ -102,6 +102,14 @@ class VersionWrite(msgspec.Struct, frozen=True):
     topology_number: int | None = None
 
 
+MayStay = Callable[[DriveSet, KeyName, Deadline], Awaitable[int | None]]
+"""The number of the newest topology, when by it too a key that was written in this set lives there; else None."""
+
+
+async def _never(drive_set: DriveSet, name: KeyName, deadline: Deadline) -> int | None:
+    return None
+
+
 class Committer:
     """Commits records. `on_incomplete` hears of every record acknowledged by fewer than N drives, and
     of keys in doubt."""
@@ -118,6 +126,7 @@ class Committer:
         self._reader, self._confirmer, self._hybrid_clock = reader, confirmer, hybrid_clock
         self._randomness, self._tasks, self._on_incomplete = randomness, tasks, on_incomplete
         self._new_keys = NewKeys()
+        self.may_stay: MayStay = _never
 
     async def write(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Record:
         """Read, decide, commit to W drives at least, and start the confirm. Returns the record as committed.
@@ -205,31 +214,35 @@ class Committer:
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
         commits = self._commits(drive_set, write, record, basis, slots, is_unread=is_unread)
         answers = await self._send(drive_set, commits, is_unread=is_unread, deadline=deadline)
-        if 0 < count_values(answers) < drive_set.code.write_quorum and write.reload_bucket is not None:
-            answers |= await self._send_again(drive_set, write.reload_bucket, commits, answers, deadline=deadline)
+        if 0 < count_values(answers) < drive_set.code.write_quorum:
+            answers |= await self._send_again(drive_set, write, commits, answers, deadline=deadline)
         return record, answers
 
     async def _send_again(
         self,
         drive_set: DriveSet,
-        reload_bucket: Callable[[], Awaitable[int]],
+        write: VersionWrite,
         commits: Mapping[int, Commit],
         answers: Answers[None],
         *,
         deadline: Deadline,
     ) -> Answers[None]:
-        """Some drives took it, so it can not be made anew for a newer configuration: those that know a newer one get it
-        under that number."""
-        stale = [slot for slot, answer in answers.items() if isinstance(answer, StaleBucket)]
-        if not stale:
-            return {}
+        """Some drives took it, so it can not be made anew for a newer configuration or topology: those that know a
+        newer one get it under that number."""
+        of_bucket = [slot for slot, answer in answers.items() if isinstance(answer, StaleBucket)]
+        of_topology = [slot for slot, answer in answers.items() if isinstance(answer, StaleTopology)]
+        again: dict[int, Commit] = {}
         try:
-            number = await reload_bucket()
+            if of_bucket and write.reload_bucket is not None:
+                number = await write.reload_bucket()
+                again |= {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in of_bucket}
+            # What a condition allowed here could be allowed elsewhere, too, by the newer topology.
+            if of_topology and write.check is None and (may := await self.may_stay(drive_set, write.name, deadline)):
+                again |= {slot: msgspec.structs.replace(commits[slot], topology_number=may) for slot in of_topology}
         except ObjectError as trouble:  # The bucket may be gone. Some drives took the write: it stays in doubt.
-            _log.debug("a write met a bucket that can not be read again: %s", trouble)
+            _log.debug("a write met a bucket or a topology that can not be read again: %s", trouble)
             return {}
-        again = {slot: msgspec.structs.replace(commits[slot], bucket_number=number) for slot in stale}
-        return await self._send(drive_set, again, deadline=deadline)
+        return await self._send(drive_set, again, deadline=deadline) if again else {}
 
     def _send(
         self, drive_set: DriveSet, commits: Mapping[int, Commit], *, is_unread: bool = False, deadline: Deadline

@@ -64,7 +64,8 @@ class Engine:
         reader = KeyReader(settler, tasks)
         committer = Committer(reader, confirmer, HybridClock(clock, randomness), randomness, tasks, on_incomplete)
         resolver = Resolver(reader, lambda name: maps.current.sets_of(name))
-        homes = Homes(lambda: maps.current, reader, committer, clock)
+        homes = Homes(maps, reader, committer, clock)
+        committer.may_stay = homes.may_stay
         return cls(
             maps,
             clock,

@@ -6,20 +6,21 @@ stays. Only a key that is remembered nowhere goes to the newest epoch's place.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, UploadId
 from liteio_contracts.storage import CasScope, KeyName, ListQuery
-from liteio_formats.keys import upload_key
+from liteio_formats.keys import split_upload_key, upload_key
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.committing import Committer, VersionWrite
-from liteio_objects.drive_set import ask_most, values
+from liteio_objects.drive_set import DriveSet, ask_most, values
 from liteio_objects.key_reading import KeyReader
 from liteio_objects.listing import list_latest
+from liteio_objects.map_keeping import MapKeeper
 from liteio_objects.resolving import Resolver
-from liteio_objects.store_map import Place, StoreMap
+from liteio_objects.store_map import Place
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +28,8 @@ _log = logging.getLogger(__name__)
 class Homes:
     """Looks for keys in all of their places. Raises ReadQuorumLost where one of these can not tell."""
 
-    def __init__(
-        self, store_map: Callable[[], StoreMap], reader: KeyReader, committer: Committer, clock: Clock
-    ) -> None:
-        self._store_map, self._reader, self._committer, self._clock = store_map, reader, committer, clock
+    def __init__(self, maps: MapKeeper, reader: KeyReader, committer: Committer, clock: Clock) -> None:
+        self._maps, self._reader, self._committer, self._clock = maps, reader, committer, clock
 
     async def look(self, bucket_id: BucketId, key: bytes, *, deadline: Deadline) -> Place:
         """Where the key lives, or would be written, as far as can be told without its lock."""
@@ -47,18 +46,35 @@ class Homes:
             await self._clear(stray, KeyName(Space.OBJECT, bucket_id, key), deadline)
         return home
 
+    async def may_stay(self, drive_set: DriveSet, name: KeyName, deadline: Deadline) -> int | None:
+        """The number of the topology of now, when a write of which some drives of this set took their part may be
+        carried to its end there: an object or upload that no other place remembers, a part in any case."""
+        await self._maps.catch_up(deadline=deadline)
+        if name.space is Space.PART:
+            return self._maps.current.number
+        if name.space is Space.BUCKET:
+            return None
+        key = split_upload_key(name.key)[0] if name.space is Space.UPLOAD else name.key
+        holders = await self._holders(name.bucket_id, key, deadline)
+        is_here = len(holders) == 1 and holders[0].drive_set is drive_set
+        return holders[0].topology_number if is_here else None
+
     async def _find(self, bucket_id: BucketId, key: bytes, deadline: Deadline) -> list[Place]:
         """The key's place, and behind it others that hold something of the key which nobody sees."""
-        places = self._store_map().places(bucket_id, key)
+        places = self._maps.current.places(bucket_id, key)
         if len(places) == 1:
             return places
-        name = KeyName(Space.OBJECT, bucket_id, key)
-        remember = await asyncio.gather(*(self._remembers(place, name, deadline) for place in places))
-        holders = [place for place, is_known in zip(places, remember, strict=True) if is_known]
+        holders = await self._holders(bucket_id, key, deadline)
         if len(holders) < 2:
             return holders or places[:1]
-        live = await self._live(holders, name, deadline)
+        live = await self._live(holders, KeyName(Space.OBJECT, bucket_id, key), deadline)
         return live or holders[:1]
+
+    async def _holders(self, bucket_id: BucketId, key: bytes, deadline: Deadline) -> list[Place]:
+        """The key's places, newest epoch first, of which some drive remembers it."""
+        places, name = self._maps.current.places(bucket_id, key), KeyName(Space.OBJECT, bucket_id, key)
+        remember = await asyncio.gather(*(self._remembers(place, name, deadline) for place in places))
+        return [place for place, is_known in zip(places, remember, strict=True) if is_known]
 
     async def _live(self, places: Sequence[Place], name: KeyName, deadline: Deadline) -> list[Place]:
         """Those in which the key has a value or a delete marker, in order."""

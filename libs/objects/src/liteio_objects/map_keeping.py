@@ -7,12 +7,16 @@ hears of it.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
+
+import msgspec
 
 from liteio_base.deadline import Deadline
 from liteio_contracts.object_errors import OperationTimeout, WriteQuorumLost
 from liteio_contracts.storage import StorageAPI, StoredTopology
+from liteio_contracts.storage_errors import StaleTopology
 from liteio_formats.checked_json import FormatError
 from liteio_formats.topology import TopologyRecord, decode_topology, encode_topology
 from liteio_objects.drive_set import Answers, DriveSet, ask_most, errors, values
@@ -60,14 +64,11 @@ class MapKeeper:
         async with self._changing:
             if self.current is not before:
                 return
-            kept = await self._kept(deadline)
-            newest = max(kept, key=lambda each: (each.number, each.is_active), default=StoredTopology())
+            newest = await self._newest(deadline)
             if newest.number > before.number:
-                store_map = await self._read(newest)
-                if not newest.is_active:
-                    await self._give(store_map, deadline)
-                self.current = store_map
-                _log.info("topology %s is acted on from now on", newest.number)
+                store_map = await self._map_of(newest)
+                self.current = store_map if newest.is_active else await self._carried_on(store_map, deadline)
+                _log.info("topology %s is acted on from now on", self.current.number)
 
     async def change_to(self, record: TopologyRecord, *, deadline: Deadline) -> None:
         """Make it the store's topology: active on the drives, acted on here. Raises TopologyRefused, WriteQuorumLost
@@ -100,11 +101,46 @@ class MapKeeper:
                 raise WriteQuorumLost(problem, needed=needed, got=taken, causes=errors(given))
         await _write(store_map.sets, StoredTopology(stored.number, stored.encoded, is_active=True), deadline)
 
-    async def _kept(self, deadline: Deadline) -> list[StoredTopology]:
-        answers = await _of_each(self.current.sets, lambda drive, soon: drive.read_topology(deadline=soon), deadline)
-        return [stored for given in answers for stored in values(given).values()]
+    async def _newest(self, deadline: Deadline) -> StoredTopology:
+        """The greatest number that any drive keeps; of rivals with one number the active one, or the one that most
+        drives of the first set keep: no other can become active."""
+        kept = [list(values(given).values()) for given in await _read(self.current.sets, deadline)]
+        holders = Counter(stored.encoded for stored in kept[0])
+        return max(
+            (stored for given in kept for stored in given),
+            key=lambda each: (each.number, each.is_active, holders[each.encoded], each.encoded),
+            default=StoredTopology(),
+        )
 
-    async def _read(self, stored: StoredTopology) -> StoreMap:
+    async def _carried_on(self, store_map: StoreMap, deadline: Deadline) -> StoreMap:
+        """The map of a change that is now carried to its end. Two changes at once, which no lock held back, may have
+        left their records on so many drives each that neither can become active: then one of them is made anew with
+        the next number. Raises WriteQuorumLost."""
+        try:
+            await self._give(store_map, deadline)
+        except WriteQuorumLost as lost:
+            is_refused = any(isinstance(cause, StaleTopology) for cause in lost.causes)
+            if store_map.record is None or not is_refused or not await self._has_no_active_rival(store_map, deadline):
+                raise
+            again = msgspec.structs.replace(store_map.record, number=store_map.number + 1)
+            store_map = StoreMap(again.deployment_id, store_map.sets, again)
+            await self._give(store_map, deadline)
+        return store_map
+
+    async def _has_no_active_rival(self, store_map: StoreMap, deadline: Deadline) -> bool:
+        """Whether no other record of this number, nor a newer one, is or can become active: fewer than W drives of the
+        first set keep it, or might."""
+        first = store_map.sets[0]
+        [given] = await _read([first], deadline)
+        kept = [stored for stored in values(given).values() if stored.number >= store_map.number]
+        unsure = first.code.width - len(kept)
+        ours = encode_topology(store_map.record) if store_map.record is not None else b""
+        rivals = Counter(stored.encoded for stored in kept if stored.encoded != ours)
+        return all(count + unsure < first.code.write_quorum for count in rivals.values()) and not any(
+            stored.number > store_map.number for stored in kept
+        )
+
+    async def _map_of(self, stored: StoredTopology) -> StoreMap:
         try:
             return await self._extended_by(decode_topology(stored.encoded))
         except (FormatError, TopologyRefused) as problem:
@@ -120,6 +156,10 @@ class MapKeeper:
         for pool in range(len(before.topology.pools), len(record.pools)):
             sets += await self._open_pool(record, pool, len(sets))
         return StoreMap(record.deployment_id, sets, record)
+
+
+async def _read(sets: Sequence[DriveSet], deadline: Deadline) -> list[Answers[StoredTopology]]:
+    return await _of_each(sets, lambda drive, soon: drive.read_topology(deadline=soon), deadline)
 
 
 async def _write(sets: Sequence[DriveSet], stored: StoredTopology, deadline: Deadline) -> list[Answers[None]]:

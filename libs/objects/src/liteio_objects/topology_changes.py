@@ -57,7 +57,7 @@ class TopologyChanger:
             if pool not in record.pools:
                 record = await self._change_to(record, deadline, pools=(*record.pools, pool))
             added = record.pools.index(pool)
-            if added in _weighed(record):
+            if added in _listed(record):
                 return record
             await self._store.copy_buckets(self._engine.store_map.sets_of_pool(added), deadline=deadline)
             return await self._open_epoch(record, weights, added, deadline)
@@ -67,9 +67,6 @@ class TopologyChanger:
         stays, and is found."""
         async with hold(self._engine, [TOPOLOGY_LOCK], deadline=deadline):
             record = await self._begin(deadline)
-            heavy = {pool for pool, weight in (weights or {}).items() if weight}
-            if strange := sorted(heavy - _weighed(record)):
-                raise TopologyRefused(f"pools {strange} take no keys yet", "weights", "add them first")
             return await self._open_epoch(record, weights, None, deadline)
 
     async def retire_epochs(self, *, deadline: Deadline) -> TopologyRecord:
@@ -120,9 +117,12 @@ class TopologyChanger:
     async def _open_epoch(
         self, record: TopologyRecord, weights: Weights | None, added: int | None, deadline: Deadline
     ) -> TopologyRecord:
-        """Append an epoch; those that place every key as it does are told by it."""
+        """Append an epoch, which lists every pool that was added; those that place every key as it does go."""
+        pools = _listed(record) | ({added} if added is not None else set())
         chosen = weights if weights is not None else await self._by_free_space(record, added)
-        pairs = tuple(sorted(chosen.items()))
+        if strange := sorted({pool for pool, weight in chosen.items() if weight} - pools):
+            raise TopologyRefused(f"pools {strange} take no keys yet", "weights", "add them first")
+        pairs = tuple((pool, chosen.get(pool, 0)) for pool in sorted(pools))
         if pairs == record.epochs[-1].weights:
             return record
         epoch = EpochRecord(number=record.epochs[-1].number + 1, weights=pairs)
@@ -141,10 +141,7 @@ class TopologyChanger:
         total = sum(free.values())
         if not total:
             raise TopologyRefused("no pool has free space", "weights", "give weights, or add a pool that has")
-        return {
-            pool: max(1, round(WEIGHT_SHARES * free[pool] / total)) if pool in free else 0
-            for pool in range(len(record.pools))
-        }
+        return {pool: max(1, round(WEIGHT_SHARES * room / total)) for pool, room in free.items()}
 
     async def _free_bytes(self, sets: Sequence[DriveSet]) -> int:
         """Of object data: a set is as full as its fullest drive."""
@@ -223,9 +220,9 @@ class TopologyChanger:
         return Deadline.after(CALL_SECONDS, self._engine.clock)
 
 
-def _weighed(record: TopologyRecord) -> set[int]:
-    """The pools in which keys may live."""
-    return {pool for epoch in record.epochs for pool, weight in epoch.weights if weight}
+def _listed(record: TopologyRecord) -> set[int]:
+    """The pools that were added to their end: they have the buckets' records, whether they take keys now or not."""
+    return {pool for pool, _ in record.epochs[-1].weights}
 
 
 def _shares(epoch: EpochRecord) -> dict[int, int]:

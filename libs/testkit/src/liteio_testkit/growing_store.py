@@ -1,15 +1,15 @@
 """`GrowingStore`: a store of several pools over drives in memory, with as many gateways on it as a test wants."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from liteio_base.clock import Clock, SystemClock
+from liteio_base.clock import Clock, Randomness, SystemClock
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import LockAPI
 from liteio_contracts.object_layer import CreateBucket, PutObject, ReadObject
 from liteio_contracts.storage import KeyName, StorageAPI
 from liteio_erasure.code import CodeParams
 from liteio_formats.record import Space
-from liteio_formats.topology import EpochRecord, PoolRecord, TopologyRecord
+from liteio_formats.topology import PoolRecord, TopologyRecord
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
@@ -22,13 +22,23 @@ BUCKET = "photos"
 
 
 class GrowingStore:
-    """`drives[pool]` are a pool's drives in slot order, set by set; more pools are made as topologies name them."""
+    """`drives` are those of each pool that was made, in slot order, set by set. `make_drive`: one of a slot; with
+    MemoryDrive's own signature."""
 
-    def __init__(self, *, seed: str = "growing", clock: Clock | None = None, locks: LockAPI | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: str = "growing",
+        clock: Clock | None = None,
+        locks: LockAPI | None = None,
+        make_drive: Callable[[int, Clock, Randomness], MemoryDrive] = MemoryDrive,
+    ) -> None:
         self.clock = clock or SystemClock()
+        self._make_drive = make_drive
         self.locks = locks or MemoryLocks()
         self.randomness = SeededRandomness(seed)
         self.drives: list[list[MemoryDrive]] = []
+        self._made: dict[tuple[str, ...], tuple[PoolRecord, list[MemoryDrive]]] = {}  # by endpoints
         self.record = TopologyRecord.of_one_pool(DEPLOYMENT, self.new_pool(1, 4, 2))
         self._gateways = 0
 
@@ -41,12 +51,23 @@ class GrowingStore:
         pool = len(self.drives)
         self.drives.append(
             [
-                MemoryDrive(number % width, self.clock, self.randomness.fork(f"drive {pool}.{number}"))
+                self._make_drive(number % width, self.clock, self.randomness.fork(f"drive {pool}.{number}"))
                 for number in range(set_count * width)
             ]
         )
         endpoints = tuple(f"http://node{pool}.lan:9100/disk{number}" for number in range(set_count * width))
-        return PoolRecord(set_width=width, parity=parity, endpoints=endpoints)
+        record = PoolRecord(set_width=width, parity=parity, endpoints=endpoints)
+        self._made[endpoints] = record, self.drives[pool]
+        return record
+
+    def sets(self, pools: Iterable[PoolRecord] | None = None) -> list[list[MemoryDrive]]:
+        """The drives of each set of these pools, or of all that were made."""
+        made = self._made.values() if pools is None else [self._made[pool.endpoints] for pool in pools]
+        return [
+            drives[start : start + record.set_width]
+            for record, drives in made
+            for start in range(0, len(drives), record.set_width)
+        ]
 
     def gateway(
         self,
@@ -60,11 +81,10 @@ class GrowingStore:
 
         def sets_of(record: TopologyRecord, pool: int, first_set: int) -> list[DriveSet]:
             shape = record.pools[pool]
-            drives = [reach(drive) for drive in self.drives[pool]]
             code = CodeParams.of(shape.set_width - shape.parity, shape.parity)
             return [
-                DriveSet(tuple(drives[number * code.width : (number + 1) * code.width]), code, first_set + number)
-                for number in range(shape.set_count)
+                DriveSet(tuple(map(reach, drives)), code, first_set + number)
+                for number, drives in enumerate(self.sets([shape]))
             ]
 
         async def open_pool(record: TopologyRecord, pool: int, first_set: int) -> Sequence[DriveSet]:
@@ -93,26 +113,8 @@ class GrowingStore:
         """The numbers of the sets of which some drive holds a visible row of the key."""
         info = await store.bucket(BUCKET, deadline=self.deadline)
         name = KeyName(Space.OBJECT, info.bucket_id, key.encode())
-        return {number for number, drives in enumerate(self._sets()) if any(_shows(drive, name) for drive in drives)}
-
-    def _sets(self) -> list[list[MemoryDrive]]:
-        widths = [pool.set_width for pool in self.record.pools]
-        return [
-            drives[start : start + width]
-            for drives, width in zip(self.drives, widths, strict=False)
-            for start in range(0, len(drives), width)
-        ]
-
-
-def two_epochs(record: TopologyRecord, pool: PoolRecord, weights: tuple[tuple[int, int], ...]) -> TopologyRecord:
-    """The topology with one more pool, and an epoch with these weights, in one step."""
-    epoch = EpochRecord(number=record.epochs[-1].number + 1, weights=weights)
-    return TopologyRecord(
-        number=record.number + 1,
-        deployment_id=record.deployment_id,
-        pools=(*record.pools, pool),
-        epochs=(*record.epochs, epoch),
-    )
+        sets = self.sets(self.record.pools)
+        return {number for number, drives in enumerate(sets) if any(_shows(drive, name) for drive in drives)}
 
 
 def _shows(drive: MemoryDrive, name: KeyName) -> bool:
