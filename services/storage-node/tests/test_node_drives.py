@@ -14,20 +14,23 @@ from test_process import free_port
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
-from liteio_base.ids import DeploymentId
+from liteio_base.ids import NULL_VERSION, SYSTEM_BUCKET, DeploymentId, HybridTime
 from liteio_cluster.access import ClusterAccess
 from liteio_cluster.nodes import Nodes
 from liteio_cluster.plan import PoolPlan
 from liteio_cluster.pool_format import format_new_pool
-from liteio_contracts.storage import DriveStatus
+from liteio_contracts.storage import Commit, DriveState, DriveStatus, RowCommit
 from liteio_contracts.storage_errors import DriveOffline, DriveUnavailable
 from liteio_drives.drive_format import read_format
 from liteio_drives.files import RealFiles
 from liteio_drives.format_rules import FormatRefused
+from liteio_drives.health import SyncFailed
 from liteio_drives.limits import DriveSettings
+from liteio_drives.local_drive import LocalDrive
 from liteio_drives.remote.messages import NODE, DriveInfo
 from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_formats.format_json import DriveFormat, encode_format
+from liteio_formats.record import Kind, Record, Space, encode_record
 from liteio_formats.topology import decode_topology
 from liteio_storage_node.app import build_app
 from liteio_storage_node.node_drives import NodeDrives
@@ -285,3 +288,47 @@ async def test_a_pool_is_not_formatted_while_a_node_is_away(tmp_path: Path) -> N
         with pytest.raises(FormatRefused, match="its node is away"):
             await format_new_pool(rig.plan.as_pool(1), DeploymentId("ab" * 16), rig.connections, SystemClock())
     assert formatted_in(tmp_path) == []
+
+
+async def test_a_drive_that_lost_a_sync_is_opened_anew_and_is_no_witness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liteio_storage_node.node_drives.REOPEN_SECONDS_MIN", 0.2)
+    rig = Rig(tmp_path)
+    await format_all(rig)
+    async with rig.up(0, 1) as nodes:
+        before = rig.identity(1, 1)
+        target = next(info.target for info in served(nodes[1]) if info.drive_id == before.drive_id)
+        drive = nodes[1].drives.get(target)
+        assert isinstance(drive, LocalDrive)
+        monkeypatch.setattr("liteio_drives.index.DriveIndex.sync", fail_to_sync)
+        record = encode_record(bucket_record())
+        with pytest.raises(DriveOffline, match="a sync failed"):
+            await drive.commit(Commit((RowCommit(record),)), deadline=Deadline.after(5, SystemClock()))
+        monkeypatch.undo()
+        monkeypatch.setattr("liteio_storage_node.node_drives.REOPEN_SECONDS_MIN", 0.2)
+        await nodes[1].look()
+        assert nodes[1].drives.get(target) is drive  # Not at once: what is going on may pass.
+        await asyncio.sleep(0.3)
+        await nodes[1].look()
+        again = await nodes[1].drives.get(target).status(deadline=Deadline.after(5, SystemClock()))
+        assert (again.state, again.is_authoritative) == (DriveState.ONLINE, False)
+        assert again.drive_id == before.drive_id
+
+
+def fail_to_sync(*_: object) -> None:
+    raise SyncFailed from OSError(5, "Input/output error")
+
+
+def bucket_record() -> Record:
+    return Record(
+        space=Space.BUCKET,
+        bucket_id=SYSTEM_BUCKET,
+        key=b"photos",
+        version_id=NULL_VERSION,
+        kind=Kind.VALUE,
+        created=HybridTime(1),
+        time=HybridTime(1),
+        base=HybridTime(0),
+        generations=(),
+    )

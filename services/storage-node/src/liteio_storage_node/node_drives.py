@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from liteio_base.clock import Clock, Randomness
@@ -19,7 +19,7 @@ from liteio_base.ids import DeploymentId, DriveId, new_deployment_id
 from liteio_cluster.nodes import Nodes
 from liteio_cluster.plan import PoolPlan, target_of, topology_of
 from liteio_cluster.pool_format import PoolFormat
-from liteio_contracts.storage import StoredTopology
+from liteio_contracts.storage import DriveState, StoredTopology
 from liteio_contracts.storage_errors import DriveUnavailable, StorageError
 from liteio_drives.drive_format import has_format, read_format, take_on
 from liteio_drives.files import RealFiles
@@ -43,7 +43,18 @@ log: Final = logging.getLogger("liteio.storage_node")
 
 _TOPOLOGY_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 2.0  # between looks at the drives: whether served ones are in place, missing ones have come
+REOPEN_SECONDS_MIN: Final = 10.0
+REOPEN_SECONDS_MAX: Final = 3600.0  # each time a drive that lost a sync is rebuilt whole: not too often
+_STATUS_SECONDS: Final = 2.0
 LOOK_SECONDS_NEW: Final = 0.3  # while there is no store yet
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Of a served drive: when it is opened anew, and how long that was or will be waited for."""
+
+    reopens_at: float
+    pause_seconds: float
 
 
 class NodeDrives:
@@ -75,6 +86,7 @@ class NodeDrives:
         self._prepared_for: DeploymentId | None = None  # by this process
         self._deployment_id: DeploymentId | None = None
         self._reasons: dict[int, str] = {}
+        self._troubles: dict[int, _Trouble] = {}
         self._turn = asyncio.Lock()  # one step at a time looks at drives and changes them
 
     async def close(self) -> None:
@@ -97,6 +109,7 @@ class NodeDrives:
         is to do when its drives are formatted. Raises FormatRefused when they belong to another layout."""
         async with self._turn:
             await self._drop_displaced()
+            await self._close_troubled()
             if len(self._served) < len(self._own):
                 await self._take_in_missing(is_alone)
 
@@ -138,6 +151,32 @@ class NodeDrives:
                 del self._served[number]
                 self._leave_out(number, "it is not in its place any more")
                 await drive.close()
+
+    async def _close_troubled(self) -> None:
+        """Close the drives whose trouble lasts until they are opened anew, so that they are, after a pause that grows:
+        a disk that was mounted read-only for a while, or lost a sync, is rebuilt without anybody's help."""
+        now = self._clock.monotonic()
+        for number, drive in list(self._served.items()):
+            trouble = self._troubles.get(number)
+            if not await self._is_in_lasting_trouble(drive):
+                if trouble is not None and now > trouble.reopens_at + trouble.pause_seconds:
+                    del self._troubles[number]
+            elif trouble is None:
+                self._troubles[number] = _Trouble(now + REOPEN_SECONDS_MIN, REOPEN_SECONDS_MIN)
+            elif now >= trouble.reopens_at:
+                pause = min(2 * trouble.pause_seconds, REOPEN_SECONDS_MAX)
+                self._troubles[number] = _Trouble(now + pause, pause)
+                log.warning("drive %s is opened anew to be rid of its trouble", self._own[number])
+                del self._served[number]
+                self._leave_out(number, "it is being opened anew")
+                await drive.close()
+
+    async def _is_in_lasting_trouble(self, drive: LocalDrive) -> bool:
+        try:
+            status = await drive.status(deadline=Deadline.after(_STATUS_SECONDS, self._clock))
+        except StorageError:
+            return False  # It does not answer, so there is nothing that opening it anew would mend.
+        return status.state in (DriveState.READ_ONLY, DriveState.CORRUPT)
 
     async def _take_in_missing(self, is_alone: bool) -> None:
         reports: list[DriveReport | None] = self._in_order(await self.report())
