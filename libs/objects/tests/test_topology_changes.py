@@ -401,8 +401,8 @@ async def plant(world: GrowingStore, store: Store, pool: int, key: str) -> None:
     old = world.gateway(alone)
     committer, sent = old.engine.committer, old.engine.committer.write
 
-    async def write(drive_set: Any, write: Any, *, deadline: Deadline) -> Any:
-        return await sent(drive_set, msgspec.structs.replace(write, topology_number=None), deadline=deadline)
+    async def write(drive_set: Any, write: Any, **given: Any) -> Any:
+        return await sent(drive_set, msgspec.structs.replace(write, topology_number=None), **given)
 
     async def stay(*, deadline: Deadline) -> None:
         """It hears of the newer topology and does not act on it."""

@@ -1,17 +1,26 @@
 """When calls leave: those that somebody waits for at the end of the loop's turn, others with company."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from live_node import connected, connection_to, serving
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
+from liteio_base.ids import BucketId
+from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import DriveTimeout
 from liteio_drives.remote import call_batching
 from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.messages import NODE, Holder
 from liteio_drives.remote.node_connection import NodeConnection
+from liteio_drives.remote.remote_drive import RemoteDrive
+from liteio_formats.record import Space
+from liteio_testkit.manual_clock import ManualClock
+from liteio_testkit.memory_drive import MemoryDrive
+from liteio_testkit.seeded_randomness import SeededRandomness
 
 OWNER = bytes(16)
 
@@ -64,6 +73,24 @@ async def test_calls_are_begun_in_the_order_they_were_made() -> None:
         released = release(node)
         assert await node.call(NODE, "lock.acquire", b"another's owner.", (b"key",), Holder(), deadline=soon())
         await released
+
+
+async def test_what_is_read_in_the_request_of_a_lock_is_read_behind_its_grant() -> None:
+    table = LockTable(SystemClock(), is_first=True)
+    held_then: list[int] = []
+
+    class Noting(MemoryDrive):
+        def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Coroutine[Any, Any, KeyAnswer]:
+            held_then.append(table.held_count)  # As a drive's thread would find it, which begins at once.
+            return super().read_key(query, deadline=deadline)
+
+    drive = Noting(0, ManualClock(), SeededRandomness("noting"))
+    async with serving([drive], locks=table) as server, connection_to(server.port) as node:
+        remote = RemoteDrive(node, drive.drive_id, 0)
+        granted = node.call(NODE, "lock.acquire", OWNER, (b"key",), Holder(), deadline=soon())
+        await remote.read_key(KeyQuery(KeyName(Space.OBJECT, BucketId(""), b"key")), deadline=soon())
+        assert await granted
+    assert held_then == [1]
 
 
 async def test_a_deadline_that_has_passed_sends_nothing(sent: list[list[str]]) -> None:

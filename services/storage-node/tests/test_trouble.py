@@ -208,7 +208,7 @@ async def test_a_commit_that_may_have_arrived_is_not_repeated(
     drive, proxy, _, remote = proxied
     await remote.status(deadline=soon())
     drive.held["commit"] = asyncio.Event()
-    committing = asyncio.create_task(remote.commit(commit_of(b"k", 5), deadline=soon()))
+    committing = asyncio.ensure_future(remote.commit(commit_of(b"k", 5), deadline=soon()))
     await drive.until_called("commit")
     proxy.reset()
     with pytest.raises(DriveUnavailable):
@@ -225,7 +225,7 @@ async def test_a_read_whose_answer_was_lost_is_asked_once_more(
     drive, proxy, _, remote = proxied
     await remote.status(deadline=soon())
     drive.held["read_key"] = asyncio.Event()
-    reading = asyncio.create_task(remote.read_key(query(), deadline=soon()))
+    reading = asyncio.ensure_future(remote.read_key(query(), deadline=soon()))
     await drive.until_called("read_key")
     proxy.reset()
     drive.held.pop("read_key").set()

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,9 @@ class FileLocks:
     def close(self) -> None:
         os.close(self._file)
 
-    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> "_Hold":
+    def lock(
+        self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
+    ) -> "_Hold":
         """Hold all of `names`. Raises LockTimeout at the deadline."""
         return _Hold(self, names, deadline)
 

@@ -14,6 +14,7 @@ import msgspec
 from liteio_base.clock import Randomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, NULL_VERSION, HybridTime, VersionId, new_version_id
+from liteio_contracts.locks import Lease
 from liteio_contracts.object_errors import (
     BucketNotEmpty,
     ConditionalConflict,
@@ -102,6 +103,9 @@ class VersionWrite(msgspec.Struct, frozen=True):
     topology_number: int | None = None
 
 
+Reading = tuple[WriteBasis, Found | None]
+"""What a writer has read: its basis, and what a conditional one decides on."""
+
 MayStay = Callable[[DriveSet, KeyName, Deadline], Awaitable[int | None]]
 """The number of the newest topology, when by it too a key that was written in this set lives there; else None."""
 
@@ -128,15 +132,33 @@ class Committer:
         self._new_keys = NewKeys()
         self.may_stay: MayStay = _never
 
-    async def write(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Record:
+    def early_read(
+        self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline
+    ) -> Callable[[], Coroutine[Any, Any, Reading]] | None:
+        """The reading that `write` will begin with, for who can begin it sooner; None when it will likely read nothing,
+        since the key is likely new."""
+        if _may_make_a_key(write) and self._new_keys.guess(drive_set, write.name.bucket_id) is not None:
+            return None
+        return lambda: self._read(drive_set, write, deadline=deadline)
+
+    async def write(
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        *,
+        lease: Lease | None = None,
+        read: Reading | None = None,
+        deadline: Deadline,
+    ) -> Record:
         """Read, decide, commit to W drives at least, and start the confirm. Returns the record as committed.
 
         A key that is likely new is committed first and read only when that was refused.
+        lease: the key's lock: once it is lost no commit is begun. read: what was read already, for the first attempt.
         Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged,
         TopologyChanged.
         """
         may_be_new = _may_make_a_key(write)
-        guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new else None
+        guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new and read is None else None
         is_in_doubt = False
         if guess is not None:
             record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
@@ -151,11 +173,16 @@ class Committer:
             is_in_doubt = refused < len(answers)
             write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
         for attempt in range(ATTEMPTS_MAX):
-            basis, decided = await self._read(drive_set, write, deadline=deadline)
+            basis, decided = read or await self._read(drive_set, write, deadline=deadline)
+            read = None
             if may_be_new:
                 self._new_keys.learn(drive_set, write.name.bucket_id, basis)
             if write.check is not None:
                 write.check(decided.record if decided is not None else None)
+            if lease is not None and not lease.is_held:  # Others may write the key by now.
+                if is_in_doubt:
+                    break
+                raise OperationTimeout("the lock was lost before the commit")
             record, answers = await self._attempt(drive_set, write, basis, decided, deadline=deadline)
             if self._acknowledge(drive_set, write, record, answers):
                 return record
@@ -167,9 +194,7 @@ class Committer:
             raise ConditionalConflict("rival writes won every time")
         raise OperationTimeout("rival writes won every time")
 
-    async def _read(
-        self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline
-    ) -> tuple[WriteBasis, Found | None]:
+    async def _read(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Reading:
         is_conditional = write.check is not None
         basis = await self._reader.basis(
             drive_set,

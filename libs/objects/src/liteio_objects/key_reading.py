@@ -13,6 +13,7 @@ import msgspec
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, Generation, HybridTime, VersionId
+from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
 from liteio_erasure.code import CodeParams
@@ -145,7 +146,30 @@ class KeyReader:
 
         `version_id`: the register that the write will change, when it is not a new version.
         """
-        query, deadline = KeyQuery(name), deadline.sooner(READ_SECONDS)
+        deadline = deadline.sooner(READ_SECONDS)
+        basis, heads = await self._basis(drive_set, name, version_id, deadline)
+        if not is_conditional:
+            return basis
+        found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
+        return msgspec.structs.replace(basis, found=found)
+
+    async def basis_and_latest(
+        self, drive_set: DriveSet, name: KeyName, *, version_id: VersionId | None = None, deadline: Deadline
+    ) -> tuple[WriteBasis, Found | ReadQuorumLost]:
+        """`basis`, and `latest` by the same answers, with its doubt as a value: for who writes also when what is there
+        can not be told."""
+        deadline = deadline.sooner(READ_SECONDS)
+        basis, heads = await self._basis(drive_set, name, version_id, deadline)
+        try:
+            return basis, await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
+        except ReadQuorumLost as doubt:
+            return basis, doubt
+
+    async def _basis(
+        self, drive_set: DriveSet, name: KeyName, version_id: VersionId | None, deadline: Deadline
+    ) -> tuple[WriteBasis, Answers[KeyAnswer]]:
+        """With the answers that it rests on."""
+        query = KeyQuery(name)
         heads = await self._ask_heads(drive_set, drive_set.slots, query, deadline=deadline, grace_seconds=GRACE_SECONDS)
         answers = values(heads)
         newest = newest_time(answers.values())
@@ -156,11 +180,8 @@ class KeyReader:
         authoritative = count_authoritative(answers.values())
         if authoritative < drive_set.code.read_quorum:
             raise quorum_lost(drive_set, authoritative, errors(heads))
-        found = None
-        if is_conditional:
-            found = await self._weigh_heads(drive_set, name, heads, wants_payload=False, deadline=deadline)
         generations = {slot: answer.generation for slot, answer in answers.items()}
-        return WriteBasis(newest, generations, found, is_whole=authoritative == drive_set.code.width)
+        return WriteBasis(newest, generations, None, is_whole=authoritative == drive_set.code.width), heads
 
     def _any_order(self, width: int) -> Sequence[int]:
         """Slots for a read that any drives can answer. Several reads in a row ask the same ones: what is asked of a

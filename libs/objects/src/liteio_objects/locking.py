@@ -1,14 +1,18 @@
 """Holding locks around writes, with the object layer's error when they can not be had."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar, overload
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId
 from liteio_contracts.lock_names import bucket_lock_name, object_lock_name
-from liteio_contracts.locks import LockTimeout
+from liteio_contracts.locks import Lease, LockTimeout
 from liteio_contracts.object_errors import OperationTimeout
 from liteio_contracts.object_layer import BucketInfo
 from liteio_objects.engine import Engine
+
+Read = TypeVar("Read")
 
 
 def object_lock(info: BucketInfo, key: bytes) -> bytes:
@@ -25,19 +29,77 @@ def bucket_lock(name: str) -> bytes:
     return bucket_lock_name(name)
 
 
-class hold:
-    """Hold the locks of `names`: `async with hold(...)`. Raises OperationTimeout; nothing was written then."""
+class hold(Generic[Read]):
+    """Hold the locks of `names`: `async with hold(...) as held`. Raises OperationTimeout; nothing was written then.
 
-    __slots__ = ("_lock",)
+    early: begins to read what the holder will want first. Where the lock is asked for on other machines, the reading
+    travels with that request; on one machine it is not begun, since the lock costs nothing there. `read` gives what
+    came of it.
+    """
 
-    def __init__(self, engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> None:
-        self._lock = engine.locks.lock(names, deadline=deadline)
+    __slots__ = ("_early", "_lock", "_reading", "lease")
 
-    async def __aenter__(self) -> None:
+    lease: Lease
+
+    @overload
+    def __init__(self: "hold[None]", engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        engine: Engine,
+        names: Sequence[bytes],
+        *,
+        deadline: Deadline,
+        early: Callable[[], Coroutine[Any, Any, Read]] | None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        engine: Engine,
+        names: Sequence[bytes],
+        *,
+        deadline: Deadline,
+        early: Callable[[], Coroutine[Any, Any, Read]] | None = None,
+    ) -> None:
+        self._early = early
+        self._reading: asyncio.Task[Read] | None = None
+        self._lock = engine.locks.lock(names, deadline=deadline, on_ask=None if early is None else self._begin)
+
+    async def __aenter__(self) -> "hold[Read]":
         try:
-            await self._lock.__aenter__()
-        except LockTimeout as late:
-            raise OperationTimeout("another write of the same key is still under way") from late
+            self.lease = await self._lock.__aenter__()
+        except BaseException as trouble:
+            self._drop_reading()
+            if isinstance(trouble, LockTimeout):
+                raise OperationTimeout("another write of the same key is still under way") from trouble
+            raise
+        return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._reading is not None:
+            self._drop_reading()
         await self._lock.__aexit__(None, None, None)
+
+    async def read(self) -> Read | None:
+        """What was read while the lock was asked for; None when nothing was. Raises what the reading raised."""
+        reading, self._reading = self._reading, None
+        return None if reading is None else await reading
+
+    def _begin(self) -> None:
+        """The lock is asked for, once more perhaps: what was read before the grant does not count."""
+        self._drop_reading()
+        if self._early is not None:
+            self._reading = asyncio.ensure_future(self._early())
+            self._reading.add_done_callback(_see)
+
+    def _drop_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+
+
+def _see(reading: "asyncio.Task[Any]") -> None:
+    """One that nobody waits for may fail unheard."""
+    if not reading.cancelled():
+        reading.exception()

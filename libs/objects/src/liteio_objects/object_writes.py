@@ -1,11 +1,13 @@
 """The ObjectWrites role: put, link, delete, tags."""
 
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import msgspec
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, VersionId, new_data_id
+from liteio_contracts.locks import Lease
 from liteio_contracts.object_errors import (
     BucketMissing,
     ConditionalConflict,
@@ -31,10 +33,11 @@ from liteio_formats.record import Kind, Record, Space
 from liteio_objects.buckets import BucketStore
 from liteio_objects.committing import VersionWrite
 from liteio_objects.conditions import condition_check
+from liteio_objects.drive_set import DriveSet
 from liteio_objects.engine import Engine
 from liteio_objects.events import event_row
 from liteio_objects.info import object_info, versions_a_write
-from liteio_objects.key_reading import READ_SECONDS, Found
+from liteio_objects.key_reading import READ_SECONDS, Found, WriteBasis
 from liteio_objects.locking import hold, object_lock
 from liteio_objects.object_reads import MorePayloads, ObjectReading, shown
 from liteio_objects.shard_coding import PayloadShard
@@ -159,13 +162,24 @@ class ObjectWriting:
         """Commit it where the key lives, after moving the bytes there if they lie elsewhere."""
         for _ in range(_MOVES_MAX):
             deadline = Deadline.after(seconds, self._engine.clock)
-            async with hold(self._engine, [object_lock(info, staged.draft.key)], deadline=deadline):
-                home = staged.place
+            home = staged.place
+            write = self._write_of(request, info, home, staged, deadline)
+            early = None
+            if home.is_only:
+                early = self._engine.committer.early_read(home.drive_set, write, deadline=deadline)
+            async with hold(
+                self._engine, [object_lock(info, staged.draft.key)], deadline=deadline, early=early
+            ) as held:
+                read = None
                 if not home.is_only or home.topology_number != self._engine.store_map.number:
                     home = await self._home(info, staged.draft.key, deadline)
-                if home.drive_set is staged.place.drive_set:
                     write = self._write_of(request, info, home, staged, deadline)
-                    record = await self._engine.committer.write(home.drive_set, write, deadline=deadline)
+                else:
+                    read = await held.read()
+                if home.drive_set is staged.place.drive_set:
+                    record = await self._engine.committer.write(
+                        home.drive_set, write, lease=held.lease, read=read, deadline=deadline
+                    )
                     return object_info(info, record, is_latest=True)
             if staged.is_linked:
                 raise NotLinkable(_ELSEWHERE)
@@ -192,17 +206,23 @@ class ObjectWriting:
     # --- delete
 
     async def _delete(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
-        key = request.key.encode()
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
-            place = await self._home(info, key, deadline)
-            if request.version_id is not None:
-                return await self._delete_version(request, request.version_id, info, place, deadline)
-            if info.versioning.value:
-                return await self._add_marker(request, info, place, deadline)
-            return await self._delete_null(request, info, place, deadline)
+        if request.version_id is not None:
+            key = request.key.encode()
+            async with hold(self._engine, [object_lock(info, key)], deadline=deadline) as held:
+                place = await self._home(info, key, deadline)
+                return await self._delete_version(request, request.version_id, info, place, held.lease, deadline)
+        if info.versioning.value:
+            return await self._add_marker(request, info, deadline)
+        return await self._delete_null(request, info, deadline)
 
     async def _delete_version(
-        self, request: DeleteObject, version_id: VersionId, info: BucketInfo, place: Place, deadline: Deadline
+        self,
+        request: DeleteObject,
+        version_id: VersionId,
+        info: BucketInfo,
+        place: Place,
+        lease: Lease,
+        deadline: Deadline,
     ) -> DeleteResult:
         name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
         check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
@@ -221,40 +241,61 @@ class ObjectWriting:
                 check(found.record)
             is_marker = found.record.kind is Kind.DELETE_MARKER
         write = self._removal(request, info, place, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
-        await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        await self._engine.committer.write(place.drive_set, write, lease=lease, deadline=deadline)
         return DeleteResult(is_delete_marker=is_marker, version_id=version_id)
 
-    async def _delete_null(
-        self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
-    ) -> DeleteResult:
-        name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
+    async def _delete_null(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
+        key = request.key.encode()
+        name = KeyName(Space.OBJECT, info.bucket_id, key)
         check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
-        try:
-            found = await self._engine.reader.latest(place.drive_set, name, deadline=deadline)
-        except ReadQuorumLost:
-            if check is not None:
-                raise
-            deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
-            is_there = True
-        else:
-            if check is not None:
-                check(found.record)
-            is_there = found.record is not None
-        if is_there:
-            write = self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
+        place = self._engine.store_map.place(info.bucket_id, key)
+
+        def look(drive_set: DriveSet) -> Coroutine[Any, Any, tuple[WriteBasis, Found | ReadQuorumLost]]:
+            return self._engine.reader.basis_and_latest(drive_set, name, version_id=NULL_VERSION, deadline=deadline)
+
+        early = (lambda: look(place.drive_set)) if place.is_only else None
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline, early=early) as held:
+            home = await self._home(info, key, deadline)
+            seen = await held.read() if home.drive_set is place.drive_set else None
+            basis, found = seen or await look(home.drive_set)
+            decided = None
+            if isinstance(found, ReadQuorumLost):
+                if check is not None:
+                    raise found
+                deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
+            else:
+                if check is not None:
+                    check(found.record)
+                    decided = found
+                if found.record is None:  # A remembered configuration could hide that the bucket is versioned, or gone.
+                    await self._buckets.must_be_current(info, home.topology_number, deadline=deadline)
+                    return DeleteResult(is_delete_marker=False, version_id=None)
+            write = self._removal(request, info, home, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
             write = msgspec.structs.replace(write, check=check)
-            await self._engine.committer.write(place.drive_set, write, deadline=deadline)
-        else:  # A remembered configuration could hide that the bucket is versioned by now, or gone.
-            await self._buckets.must_be_current(info, place.topology_number, deadline=deadline)
+            await self._engine.committer.write(
+                home.drive_set, write, lease=held.lease, read=(basis, decided), deadline=deadline
+            )
         return DeleteResult(is_delete_marker=False, version_id=None)
 
-    async def _add_marker(
-        self, request: DeleteObject, info: BucketInfo, place: Place, deadline: Deadline
-    ) -> DeleteResult:
+    async def _add_marker(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
+        key = request.key.encode()
         version_id = None if versions_a_write(info) else NULL_VERSION
-        write = self._removal(request, info, place, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
-        write = msgspec.structs.replace(write, check=condition_check(request.key, request.condition))
-        record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        check = condition_check(request.key, request.condition)
+
+        def marker(place: Place) -> VersionWrite:
+            write = self._removal(request, info, place, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
+            return msgspec.structs.replace(write, check=check)
+
+        place = self._engine.store_map.place(info.bucket_id, key)
+        early = None
+        if place.is_only:
+            early = self._engine.committer.early_read(place.drive_set, marker(place), deadline=deadline)
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline, early=early) as held:
+            home = await self._home(info, key, deadline)
+            read = await held.read() if home.drive_set is place.drive_set else None
+            record = await self._engine.committer.write(
+                home.drive_set, marker(home), lease=held.lease, read=read, deadline=deadline
+            )
         return DeleteResult(is_delete_marker=True, version_id=record.version_id)
 
     def _removal(
@@ -298,7 +339,7 @@ class ObjectWriting:
     async def _set_tags(self, request: SetTags, info: BucketInfo, deadline: Deadline) -> ObjectInfo:
         key = request.key.encode()
         name = KeyName(Space.OBJECT, info.bucket_id, key)
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline) as held:
             source = ReadObject(request.bucket, request.key, request.version_id)
             _, place, found = await self._reading.find(source, wants_payload=True, deadline=deadline)
             before = shown(source, found)
@@ -321,7 +362,7 @@ class ObjectWriting:
                 reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
                 topology_number=place.topology_number,
             )
-            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+            record = await self._engine.committer.write(place.drive_set, write, lease=held.lease, deadline=deadline)
         return object_info(info, record, is_latest=request.version_id is None)
 
     async def _all_payloads(

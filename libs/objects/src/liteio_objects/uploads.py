@@ -21,6 +21,7 @@ from liteio_base.ids import (
     new_upload_id,
 )
 from liteio_contracts.lock_names import part_lock_name
+from liteio_contracts.locks import Lease
 from liteio_contracts.object_errors import (
     BucketMissing,
     ConditionalConflict,
@@ -202,20 +203,23 @@ class Uploads:
             requires=_upload_name(name, info),
         )
         part_lock = part_lock_name(draft.key)
-        async with hold(self._engine, [part_lock], deadline=deadline):
-            record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        committer = self._engine.committer
+        early = committer.early_read(place.drive_set, write, deadline=deadline)
+        async with hold(self._engine, [part_lock], deadline=deadline, early=early) as held:
+            read = await held.read()
+            record = await committer.write(place.drive_set, write, lease=held.lease, read=read, deadline=deadline)
         return part_info(record)
 
     async def _complete(self, request: CompleteUpload, info: BucketInfo, deadline: Deadline) -> ObjectInfo:
         name = request.upload
         key = name.key.encode()
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline) as held:
             place, upload, body = await self._read(name, info, deadline=deadline)
             if not place.is_only and body.state is UploadState.OPEN:
                 await self._must_be_home(place, info, key, deadline)
             try:
                 if body.state is UploadState.OPEN:
-                    return await self._complete_open(request, info, place, upload, body, deadline)
+                    return await self._complete_open(request, info, place, upload, body, held.lease, deadline)
             except (PartRejected, ConditionalConflict, OperationTimeout):
                 # Nothing was written. A rival that no lock held back may have ended the upload, and its parts are gone.
                 _, upload, body = await self._read(name, info, deadline=deadline)
@@ -230,6 +234,7 @@ class Uploads:
         place: Place,
         upload: Record,
         body: UploadBody,
+        lease: Lease,
         deadline: Deadline,
     ) -> ObjectInfo:
         name = request.upload
@@ -255,7 +260,7 @@ class Uploads:
             also=_completion(upload, body),
             event=event_row(info, "s3:ObjectCreated:CompleteMultipartUpload", request.event_facts),
         )
-        record = await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+        record = await self._engine.committer.write(place.drive_set, write, lease=lease, deadline=deadline)
         return object_info(info, record, is_latest=True)
 
     async def _completed_before(
@@ -291,7 +296,7 @@ class Uploads:
 
     async def _abort(self, name: UploadName, info: BucketInfo, deadline: Deadline) -> None:
         key = name.key.encode()
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline):
+        async with hold(self._engine, [object_lock(info, key)], deadline=deadline) as held:
             place, record, body = await self._read(name, info, deadline=deadline)
             if body.state is not UploadState.OPEN:
                 raise UploadMissing(name.upload_id)
@@ -303,7 +308,7 @@ class Uploads:
 
             draft = msgspec.structs.replace(self._draft(Space.UPLOAD, info, record.key, place), kind=Kind.TOMBSTONE)
             write = msgspec.structs.replace(self._write_of(draft, info, place, deadline), check=must_be_open)
-            await self._engine.committer.write(place.drive_set, write, deadline=deadline)
+            await self._engine.committer.write(place.drive_set, write, lease=held.lease, deadline=deadline)
 
     async def _read(
         self, name: UploadName, info: BucketInfo, *, deadline: Deadline

@@ -1,7 +1,7 @@
 """`MemoryLocks` and `LyingLocks`: LockAPI for tests, the honest one and the worst one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -22,7 +22,9 @@ class MemoryLocks:
         self._waiting: dict[bytes, int] = {}  # holders and waiters of a name, so that it is forgotten after the last
         self._leases: list[MemoryLease] = []
 
-    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AbstractAsyncContextManager[Lease]:
+    def lock(
+        self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
         return self._hold_all(sorted(set(names)), deadline)
 
     @property
@@ -83,7 +85,9 @@ async def _acquire(lock: asyncio.Lock, name: bytes, deadline: Deadline) -> None:
 class LyingLocks:
     """Grants everything at once to everybody: what a store must survive, its locks being a kindness only."""
 
-    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AbstractAsyncContextManager[Lease]:
+    def lock(
+        self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
         return self._grant()
 
     @asynccontextmanager

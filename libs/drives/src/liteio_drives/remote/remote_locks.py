@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -126,18 +126,22 @@ class RemoteLocks:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, *self._cleanups, return_exceptions=True)
 
-    def lock(self, names: Sequence[bytes], *, deadline: Deadline) -> AbstractAsyncContextManager[Lease]:
+    def lock(
+        self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
         """Raises LockTimeout."""
-        return self._hold(tuple(sorted(set(names))), deadline)
+        return self._hold(tuple(sorted(set(names))), deadline, on_ask)
 
     @asynccontextmanager
-    async def _hold(self, names: tuple[bytes, ...], deadline: Deadline) -> AsyncIterator[Lease]:
+    async def _hold(
+        self, names: tuple[bytes, ...], deadline: Deadline, on_ask: Callable[[], object] | None
+    ) -> AsyncIterator[Lease]:
         async with AsyncExitStack() as turns:
             for name in names:  # They are sorted, so that two callers never wait for each other.
                 if not self._turns.begin(name):
                     await self._turns.wait(name, deadline)
                 turns.callback(self._turns.end, name)
-            lease = await self._acquire(names, deadline)
+            lease = await self._acquire(names, deadline, on_ask)
             self._held.add(lease)
             try:
                 yield lease
@@ -146,11 +150,15 @@ class RemoteLocks:
                 lease.is_released = True
                 self._release_soon(lease.owner)
 
-    async def _acquire(self, names: tuple[bytes, ...], deadline: Deadline) -> RemoteLease:
+    async def _acquire(
+        self, names: tuple[bytes, ...], deadline: Deadline, on_ask: Callable[[], object] | None
+    ) -> RemoteLease:
         """A new owner for each try, so that a late grant of an earlier one is never taken for this one's."""
         began, pause = self.clock.monotonic(), _PAUSE_SECONDS_MIN
         owner = self._new_owner()
         while not deadline.has_passed:
+            if on_ask is not None:
+                on_ask()
             lease, refusals = await self._try_once(owner, names, deadline)
             if lease is not None:
                 return lease
@@ -204,17 +212,13 @@ class RemoteLocks:
         return self.clock.monotonic() + self.lease_seconds * (1 - _CLOCK_MARGIN)
 
     async def _ask_all(self, method: str, *arguments: Any, deadline: Deadline) -> list[Any]:
-        """Each node's answer, None from one that gave none."""
-
-        async def ask(node: NodeConnection) -> Any:
-            try:
-                return await node.call(NODE, method, *arguments, deadline=deadline)
-            except StorageError:
-                return None
-
-        if len(self.nodes) == 1:
-            return [await ask(self.nodes[0])]
-        return list(await asyncio.gather(*map(ask, self.nodes)))
+        """Each node's answer, None from one that gave none. The calls are made before anything is waited for."""
+        calls = [node.call(NODE, method, *arguments, deadline=deadline) for node in self.nodes]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StorageError):
+                raise answer
+        return [None if isinstance(answer, StorageError) else answer for answer in answers]
 
     def _release_soon(self, owner: bytes) -> None:
         """Nobody waits for it; if it does not arrive the lease runs out."""
