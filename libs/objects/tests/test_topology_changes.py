@@ -214,6 +214,33 @@ async def test_whoever_meets_a_half_made_change_carries_it_to_its_end(world: Gro
     assert kept == [StoredTopology(2, encode_topology(record), is_active=True)] * 8
 
 
+@pytest.mark.parametrize("is_short", [False, True])
+async def test_a_process_that_begins_amid_a_change_carries_it_to_its_end_or_does_not_write(
+    world: GrowingStore, is_short: bool
+) -> None:
+    """The node that it asked tells the record that its drive keeps, which may not be active yet."""
+    epoch = EpochRecord(number=3, weights=((0, 0), (1, 1)))
+    record = _next(world, world.new_pool(1, 4, 2))
+    begun = await change(
+        world, world.gateway(), lambda changer: changer.add_pool(record.pools[1], {0: 1}, deadline=world.deadline)
+    )
+    record = msgspec.structs.replace(begun, number=begun.number + 1, epochs=(*begun.epochs, epoch))
+    await world.drives[0][0].write_topology(
+        StoredTopology(record.number, encode_topology(record)), deadline=world.deadline
+    )
+    if is_short:
+        for drive in world.drives[0][1:3]:
+            drive.set_offline()
+    store = world.gateway(record)
+    if is_short:
+        with pytest.raises(QuorumLost):
+            await world.put(store, "key", b"content")
+        return
+    await world.put(store, "key", b"content")
+    assert {drive._state.topology.is_active for drive in world.drives[0]} == {True}
+    assert await world.homes(store, "key") == {1}
+
+
 def _rivals(world: GrowingStore) -> list[StoredTopology]:
     records = [_next(world, world.new_pool(1, 4, 2)) for _ in range(2)]
     return [StoredTopology(record.number, encode_topology(record)) for record in records]

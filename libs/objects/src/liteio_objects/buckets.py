@@ -68,6 +68,8 @@ class BucketStore:
         info = self.remembered(name) or await self.bucket(name, deadline=deadline)
         told = 0
         for _ in range(_CLOSING_RETRIES):
+            if not self._engine.maps.is_sure:
+                await self._engine.maps.refresh(deadline=deadline)
             try:
                 return await work(info)
             except BucketChanged as change:
@@ -177,6 +179,8 @@ class BucketStore:
     async def _under_topology(self, work: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         """Run a write; again when the store has a newer topology than it acted on."""
         for _ in range(_CLOSING_RETRIES):
+            if not self._engine.maps.is_sure:
+                await self._engine.maps.refresh(deadline=deadline)
             try:
                 return await work()
             except TopologyChanged:
@@ -275,7 +279,7 @@ class BucketStore:
             deadline=deadline,
         )
         # W drives of this set keep a topology that is active, so one of those that answered tells of it.
-        if max(told, default=0) > self._engine.store_map.number:
+        if max(told, default=0) > self._engine.store_map.number or not self._engine.maps.is_sure:
             await self._engine.maps.refresh(deadline=deadline)
         if found.record is None:
             self.forget(name)

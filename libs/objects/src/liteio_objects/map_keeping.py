@@ -40,10 +40,13 @@ async def no_pools(record: TopologyRecord, pool: int, first_set: int) -> Sequenc
 
 
 class MapKeeper:
-    """`current` is the map of now; an operation takes it once and acts on that."""
+    """`current` is the map of now; an operation takes it once and acts on that. `is_sure`: its topology is known to be
+    active. The one that a process begins with may be a change under way: it is refreshed before anything rests on it.
+    """
 
     def __init__(self, store_map: StoreMap, open_pool: OpenPool = no_pools) -> None:
         self.current = store_map
+        self.is_sure = store_map.record is None or store_map.number == 1
         self._open_pool = open_pool
         self._changing = asyncio.Lock()
 
@@ -65,10 +68,13 @@ class MapKeeper:
             if self.current is not before:
                 return
             newest = await self._newest(deadline)
-            if newest.number > before.number:
+            if newest.number > before.number or (not self.is_sure and newest.number == before.number):
                 store_map = await self._map_of(newest)
                 self.current = store_map if newest.is_active else await self._carried_on(store_map, deadline)
                 _log.info("topology %s is acted on from now on", self.current.number)
+            elif not self.is_sure:  # No drive that answers keeps what this process was told of.
+                self.current = await self._carried_on(before, deadline)
+            self.is_sure = True
 
     async def change_to(self, record: TopologyRecord, *, deadline: Deadline) -> None:
         """Make it the store's topology: active on the drives, acted on here. Raises TopologyRefused, WriteQuorumLost
@@ -76,12 +82,12 @@ class MapKeeper:
         async with self._changing:
             store_map = await self._extended_by(record)
             await self._give(store_map, deadline)
-            self.current = store_map
+            self.current, self.is_sure = store_map, True
 
     async def give_to(self, drive: StorageAPI, *, deadline: Deadline) -> None:
         """Have one drive keep the present topology: it was away, or is a new one. Raises StorageError."""
         store_map = self.current
-        if store_map.record is None:
+        if store_map.record is None or not self.is_sure:
             return
         kept = await drive.read_topology(deadline=deadline)
         if kept.number < store_map.number:
