@@ -10,7 +10,7 @@ from tests.sim.world import HOUR, PLANS, Draw, Gateway, World
 
 from liteio_contracts.object_errors import ObjectError
 from liteio_contracts.storage_errors import StorageError
-from liteio_testkit.memory_locks import MemoryLocks
+from liteio_testkit.memory_locks import ErraticLocks, MemoryLocks
 from liteio_testkit.sim_network import CALM, LinkPlan
 
 ONE_WAY: Final = LinkPlan(lost_reply_rate=1.0)  # requests pass, replies are lost
@@ -34,6 +34,8 @@ class Storm:
 
     async def blow(self) -> None:
         """Until it is cancelled."""
+        if isinstance(self.world.locks, ErraticLocks):
+            self.world.locks.is_calm = False
         if not self._severity:
             return
         while True:
@@ -238,6 +240,8 @@ class Storm:
         """Everything is up and every message arrives, in time."""
         world = self.world
         self._log("all is well from now on")
+        if isinstance(world.locks, ErraticLocks):
+            world.locks.is_calm = True
         world.sim.network.mend_all()
         world.sim.network.plan = CALM
         for drive in world.drives:

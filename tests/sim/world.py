@@ -24,7 +24,7 @@ from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.maintenance import Upkeep, UpkeepTimes
 from liteio_objects.store_map import StoreMap
-from liteio_testkit.memory_locks import LyingLocks, MemoryLocks
+from liteio_testkit.memory_locks import ErraticLocks, LyingLocks, MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.sim import Sim
 from liteio_testkit.sim_clock import SimClock
@@ -67,7 +67,7 @@ class Shape:
 
     code: CodeParams
     gateways: int
-    has_honest_locks: bool
+    locks: str  # honest, lying (everybody has them at once) or erratic
     plan: LinkPlan
     grace_seconds: float
     repairs: bool  # gateways heal what they find wanting, in the background
@@ -79,12 +79,18 @@ class Shape:
         return cls(
             CodeParams(k, m),
             2 + draw.below(2),
-            draw.chance(0.35),
+            draw_locks(draw),
             draw.one_of(PLANS),
             draw.one_of(GRACES),
             draw.chance(0.5),
             draw.chance(0.6),
         )
+
+
+def draw_locks(draw: Draw) -> str:
+    if draw.chance(0.35):
+        return "honest"
+    return "erratic" if draw.fork("locks").chance(0.5) else "lying"
 
 
 class Gateway:
@@ -144,7 +150,7 @@ class World:
         self.draw = Draw(sim.seed).fork("world")
         self.shape = Shape.draw(self.draw)
         shape = self.shape
-        sim.log(f"{shape.code}, {shape.gateways} gateways, locks {'honest' if shape.has_honest_locks else 'lie'}")
+        sim.log(f"{shape.code}, {shape.gateways} gateways, {shape.locks} locks")
         self.drive_clocks = [sim.clock_with(skew_seconds=self.draw_skew()) for _ in range(shape.code.width)]
         self.drives = [
             drive_class(
@@ -156,8 +162,17 @@ class World:
             )
             for slot in range(shape.code.width)
         ]
-        self.locks: LockAPI = MemoryLocks() if shape.has_honest_locks else LyingLocks()
+        self.locks = self._locks()
         self.gateways = [Gateway(self, number) for number in range(shape.gateways)]
+
+    def _locks(self) -> LockAPI:
+        match self.shape.locks:
+            case "honest":
+                return MemoryLocks()
+            case "erratic":
+                return ErraticLocks(self.sim.clock, self.draw.fork("lock service"))
+            case _:
+                return LyingLocks()
 
     def draw_skew(self) -> float:
         return self.draw.weighed((4, 0.0), (3, self.draw.uniform(-1, 1)), (3, self.draw.uniform(-HOUR, HOUR)))

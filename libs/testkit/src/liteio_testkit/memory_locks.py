@@ -1,12 +1,14 @@
-"""`MemoryLocks` and `LyingLocks`: LockAPI for tests, the honest one and the worst one."""
+"""`MemoryLocks`, `LyingLocks`, `ErraticLocks`: LockAPI for tests, the honest one and two bad ones."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.locks import Lease, LockTimeout
+from liteio_testkit.seeded_randomness import SeededRandomness
 
 
 @dataclass(slots=True)
@@ -93,3 +95,54 @@ class LyingLocks:
     @asynccontextmanager
     async def _grant(self) -> AsyncIterator[Lease]:
         yield MemoryLease()
+
+
+class ErraticLocks:
+    """A lock service that answers wrongly in every way it can, by chance: it grants to everybody, refuses, grants late
+    (what was read since it was asked is old by then), has its holder find that the lease is over, and forgets what it
+    gave. Only now and then it does what it should, or always while `is_calm`. As if on other machines, so that its
+    callers read early.
+    """
+
+    def __init__(self, clock: Clock, randomness: SeededRandomness) -> None:
+        self._clock, self._randomness = clock, randomness
+        self._honest = MemoryLocks()
+        self.is_calm = True
+
+    def lock(
+        self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        return self._hold(names, deadline, on_ask or (lambda: None))
+
+    @asynccontextmanager
+    async def _hold(
+        self, names: Sequence[bytes], deadline: Deadline, on_ask: Callable[[], object]
+    ) -> AsyncIterator[Lease]:
+        on_ask()
+        chance = self._randomness
+        whim = 3 if self.is_calm else chance.below(6)
+        if whim == 0:
+            await self._clock.sleep(chance.uniform(0, 0.5))
+            raise LockTimeout("refused for no reason")
+        if whim == 1:
+            await self._clock.sleep(chance.uniform(0, 2.0))
+            if chance.chance(0.3):
+                on_ask()
+        if whim == 2 and chance.chance(0.5):
+            self._honest.break_leases()
+        if whim <= 3:
+            async with self._honest.lock(names, deadline=deadline) as lease:
+                yield lease
+            return
+        lease = MemoryLease()
+        ending = asyncio.get_running_loop().call_later(chance.uniform(0, 0.1), self._end, lease) if whim == 4 else None
+        try:
+            yield lease
+        finally:
+            if ending is not None:
+                ending.cancel()
+            lease.is_held = False
+
+    @staticmethod
+    def _end(lease: MemoryLease) -> None:
+        lease.is_held = False
