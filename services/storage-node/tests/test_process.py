@@ -81,7 +81,14 @@ def soon() -> Deadline:
 
 @pytest.mark.parametrize(
     ("variables", "word"),
-    [({}, b"secret"), ({"LITEIO_CLUSTER_SECRET": "short"}, b"16"), ({"LITEIO_CLUSTER_SECRET_FILE": "/nowhere"}, b"no")],
+    [
+        ({}, b"secret"),
+        ({"LITEIO_CLUSTER_SECRET": ""}, b"16"),
+        ({"LITEIO_CLUSTER_SECRET": "short"}, b"16"),
+        ({"LITEIO_CLUSTER_SECRET_FILE": "/nowhere"}, b"no"),
+        # The root credentials are no secret of the cluster's, and none is made from them.
+        ({"LITEIO_GATEWAY_ACCESS_KEY": "root", "LITEIO_GATEWAY_SECRET_KEY": "a root key of some length"}, b"secret"),
+    ],
 )
 async def test_it_refuses_to_start_without_a_secret(tmp_path: Path, variables: dict[str, str], word: bytes) -> None:
     command = (sys.executable, "-m", "liteio_storage_node", "--drives", f"http://127.0.0.1:9100{tmp_path}/d")

@@ -1,22 +1,24 @@
 """Who proves nothing is not kept: connections that say too little are closed, and bodies share one bounded room."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
-from live_node import connection_to, serving
+from live_node import SECRET, connection_to, serving
 from raw_h2 import PREFACE, SETTINGS, data_frame, headers_frame
 from raw_node import CLIENT_NONCE, KEY
 from tcp_proxy import TcpProxy
 
-from liteio_base.clock import SystemClock
+from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
 from liteio_drives.remote.limits import UNPROVED_REQUEST_BYTES
 from liteio_drives.remote.messages import CALLS_PATH, HEALTH_PATH, SESSION_PATH
 from liteio_drives.remote.sealing import ClientSession, Hello, ServerSessions, hello_header
+from liteio_storage_node.app import build_app
 from liteio_storage_node.asgi import App, TooMany, Unproved, answer, read_body
 from liteio_storage_node.guard import Guard, Sealed, SealedRequest
 from liteio_storage_node.peers import STRANGER_SECONDS, Peers
@@ -92,6 +94,17 @@ async def test_more_strangers_than_the_node_takes_connections_keep_nobody_out_fo
             assert await connection.drives(deadline=Deadline.after(8 * PATIENCE, CLOCK)) == ()
         for _, writer in strangers:
             await end(writer)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_node_never_listens_where_another_does(shares: bool) -> None:
+    """Not on the S3 port, which gateways of a machine may share (SO_REUSEPORT), nor on another node's."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(OSError, match="in use"):
+            NodeServer(build_app((), SECRET, CLOCK, SystemRandomness()), "127.0.0.1", other.getsockname()[1])
 
 
 async def test_nobody_is_closed_before_his_time() -> None:
