@@ -59,6 +59,7 @@ class Meeting:
     operations: int = 6
     weights: tuple[int, int, int, int, int] = (8, 4, 8, 2, 2)
     pause_seconds: float = 0.02
+    is_new_key: bool = False  # else it was written before, and each writer reads it before it writes
     trouble: Callable[["Scene"], Awaitable[None]] | None = None
 
 
@@ -100,6 +101,9 @@ class Scene:
         await self.stores[0].create_bucket(CreateBucket(BUCKET, "owner"), deadline=self.deadline())
         bucket = await self.stores[0].bucket(BUCKET, deadline=self.deadline())
         self.name = KeyName(Space.OBJECT, bucket.bucket_id, KEY.encode())
+        if not self.meeting.is_new_key:
+            await self._put(self.stores[0], "first", "first", 0)
+            await self.stores[0].engine.tasks.drain(60.0)
         self.sim.network.plan = self.meeting.plan
         trouble = asyncio.ensure_future(self._trouble())
         async with asyncio.TaskGroup() as group:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from textwrap import wrap
 from typing import Final
 
+from tests.faults.open_faults import OPEN
 from tests.faults.registry import Row
 from tests.faults.running import Seen
 from tests.proof.page import join_sections, without
@@ -21,7 +22,15 @@ _WIDTH: Final = 118
 
 def render(texts: Mapping[str, str]) -> str:
     """The page, of the rows' texts by their titles."""
-    return join_sections(_HEAD, texts)
+    return join_sections(f"{_HEAD}\n{open_text()}", texts)
+
+
+def open_text() -> str:
+    """What does not hold, or was not tried, for the head of the page."""
+    lines = ["Open, and so no part of what the rows below tell:", ""]
+    for one in OPEN:
+        lines += wrap(f"- Row {one.row}: {one.text}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
 
 
 def title_of(row: Row) -> str:

@@ -324,7 +324,7 @@ class FailSome(Hook):
     "reads of one drive fail, 10 % to 100 % of them",
     "EIO for 10, 50 and 100 % of one drive's reads of shard files and of the index, during GETs",
     unit="GETs each",
-    bounded=100,
+    bounded=60,
     full=3000,
 )
 async def unreadable(trial: Trial) -> str:

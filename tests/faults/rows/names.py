@@ -53,7 +53,7 @@ def evil_names(chance: random.Random, count: int) -> Iterator[str]:
     "made of .. and its encodings, backslashes, NUL, absolute and reserved names, look-alikes of dots and slashes; as "
     "keys, buckets, version and upload ids, copy sources over HTTP, and as keys, buckets, data and drive ids to a node",
     unit="names",
-    bounded=150,
+    bounded=100,
     full=5000,
     seconds=180,
 )

@@ -66,7 +66,7 @@ WRITES: Final = Story(_put_and_overwrite, _content)
     "power cut of all drives at once, right after an acknowledgement",
     f"PUTs, overwrites and deletes, {_RECORDED}{_STATES}",
     unit="states",
-    bounded=30,
+    bounded=24,
     full=10_000,
     seconds=240,
 )

@@ -54,7 +54,7 @@ async def _heal_and_collect(scene: Scene) -> None:
     "four clients and two gateways on one key in a simulation, whose gateways heal, settle and collect all the while; "
     "messages are late, lost and repeated, and locks grant everything",
     unit="seeds",
-    bounded=150,
+    bounded=100,
     full=6000,
 )
 def healing_among_writers(trial: Trial) -> str:
@@ -89,7 +89,7 @@ async def _lose_locks(scene: Scene) -> None:
     "two gateways and four clients on one key in a simulation; every few milliseconds all locks that are held are "
     "forgotten and given to others, while slow messages of their holders are under way",
     unit="seeds",
-    bounded=100,
+    bounded=50,
     full=3000,
 )
 def locks_forgotten(trial: Trial) -> str:
@@ -109,7 +109,7 @@ def locks_forgotten(trial: Trial) -> str:
     "as row 32 with locks that grant everything to everybody at once, as when each gateway only reaches a lock service "
     "of its own; half of all writes carry a condition",
     unit="seeds",
-    bounded=100,
+    bounded=60,
     full=3000,
 )
 def no_locks(trial: Trial) -> str:
@@ -130,7 +130,7 @@ def no_locks(trial: Trial) -> str:
     "three clients on one key in a simulation whose network delivers half of all calls that change a drive once more, "
     "up to a minute later, and a fifth of all messages late",
     unit="seeds",
-    bounded=100,
+    bounded=50,
     full=3000,
 )
 def repeated_messages(trial: Trial) -> str:
@@ -160,7 +160,7 @@ async def _step_clocks(scene: Scene) -> None:
     "four gateways in a simulation, one with the right time and one each with these; their clocks step by up to 10 s, "
     "back too, every few milliseconds; honest locks in every other seed",
     unit="seeds",
-    bounded=100,
+    bounded=60,
     full=3000,
 )
 def wrong_clocks(trial: Trial) -> str:
@@ -188,7 +188,7 @@ async def _freeze_clock(scene: Scene) -> None:
     "four drives in a simulation with walls at 0, +1 h, -1 h and one that stands still; two gateways heal, settle and "
     "collect garbage with them",
     unit="seeds",
-    bounded=100,
+    bounded=40,
     full=3000,
 )
 def wrong_drive_clocks(trial: Trial) -> str:
@@ -213,7 +213,7 @@ def wrong_drive_clocks(trial: Trial) -> str:
     "three gateways in a simulation, with locks that grant everything and slow and lost messages; every upload is "
     "completed twice, most are aborted and given a part again at the same time",
     unit="seeds",
-    bounded=120,
+    bounded=80,
     full=5000,
 )
 def upload_races(trial: Trial) -> str:

@@ -18,7 +18,7 @@ BUCKET = "faults"
     "a cluster of four nodes with a drive each; the proxy between the gateway and the nodes turns single bits of "
     "requests and of replies, on one link or on two, while objects are put, read and listed",
     unit="operations",
-    bounded=60,
+    bounded=40,
     full=2000,
     seconds=180,
 )
