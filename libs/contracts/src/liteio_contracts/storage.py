@@ -245,6 +245,10 @@ TAKES_WRITES: Final = frozenset({DriveState.ONLINE, DriveState.SLOW})
 
 
 class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """versions: objects' versions held, delete markers included; stored_bytes: of these objects, not of their shards.
+    client_calls: made for clients by all processes that have the drive open, since one of them opened it; it grows.
+    """
+
     drive_id: DriveId
     slot: int
     state: DriveState
@@ -255,6 +259,9 @@ class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     free_bytes: int = 0
     unsettled: int = 0
     outbox: int = 0
+    versions: int = 0
+    stored_bytes: int = 0
+    client_calls: int = 0
 
 
 class OutboxRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

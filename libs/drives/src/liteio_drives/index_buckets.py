@@ -75,6 +75,12 @@ class BucketTable:
                 (*sum_of, number),
             )
 
+    def sums(self) -> tuple[int, int]:
+        """Versions of objects, delete markers included, and the bytes of these objects."""
+        statement = "SELECT ifnull(sum(versions + delete_markers), 0), ifnull(sum(size_bytes), 0) FROM buckets"
+        row: tuple[int, int] = self._execute(statement).fetchone()
+        return row
+
     def holds_objects(self, bucket_id: BucketId) -> bool:
         row = self._execute(
             "SELECT number, versions + delete_markers FROM buckets WHERE bucket_id = ?", (bucket_id,)

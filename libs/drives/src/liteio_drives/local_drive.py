@@ -16,6 +16,7 @@ import apsw
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_base.limits import MIB
 from liteio_contracts.storage import (
     BucketUsage,
     Commit,
@@ -40,6 +41,7 @@ from liteio_contracts.storage import (
 from liteio_contracts.storage_errors import DriveOffline, StorageError
 from liteio_drives.ballast import Ballast
 from liteio_drives.claims import CLAIMS_FOLDER, Claims
+from liteio_drives.client_calls import ClientCalls
 from liteio_drives.collector import Collector
 from liteio_drives.committer import Committer
 from liteio_drives.drive_format import (
@@ -72,7 +74,10 @@ from liteio_formats.format_json import DriveFormat
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0
+_BLOCKS_A_CALL: Final = 4  # of a shard that is read: it takes the drive about as long as another call
 _DIGEST_SECONDS: Final = 2.0  # an answer that is not whole by then goes out as far as it is
+_DIGEST_RESTS: Final = 5  # as long as a step, after one during which a client asked for something
+_DIGEST_REST_SECONDS: Final = 0.1
 Result = TypeVar("Result")
 
 
@@ -102,6 +107,7 @@ class LocalDrive:
             randomness=randomness,
         )
         self._folder = ShardFolder(path, files, self._claims)
+        self._calls = ClientCalls(system_folder(path))
         self._health = DriveHealth(clock, settings.retry_after_seconds)
         self._ballast = Ballast(path, system_folder(path), settings, files, self._health)
         self._committer = self._start_committer()
@@ -171,6 +177,7 @@ class LocalDrive:
     async def status(self, *, deadline: Deadline) -> DriveStatus:
         def measure(index: DriveIndex) -> DriveStatus:
             space = self._files.space(self._path)
+            versions, stored_bytes = index.changes.buckets.sums()
             return DriveStatus(
                 drive_id=self.drive_id,
                 slot=self.slot,
@@ -182,6 +189,9 @@ class LocalDrive:
                 free_bytes=space.free_bytes,
                 unsettled=index.keys.count("unsettled"),
                 outbox=index.keys.count("outbox"),
+                versions=versions,
+                stored_bytes=stored_bytes,
+                client_calls=self._calls.total(),
             )
 
         return await self._read(measure, deadline)
@@ -189,26 +199,36 @@ class LocalDrive:
     # Reading.
 
     def read_key(self, query: KeyQuery, *, deadline: Deadline) -> Awaitable[KeyAnswer]:
+        self._calls.count()
         return self._read(lambda index: index.keys.read_key(query, index.meta), deadline, topics=(query,))
 
     def list_page(self, query: ListQuery, *, deadline: Deadline) -> Awaitable[ListPage]:
+        self._calls.count()
         return self._read(lambda index: index.pages.list_page(query, index.meta), deadline)
 
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         return await self._read(lambda index: index.keys.walk(after, limit), deadline)
 
     async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
+        """Where clients ask for something meanwhile, most of the time is theirs."""
         walk = DigestWalk(query)
+        calls = -1
 
-        def step(index: DriveIndex) -> Meta:
+        def step(index: DriveIndex) -> tuple[Meta, bool]:
+            nonlocal calls
             index.advance_digests(walk)
-            return index.meta
+            before, calls = calls, self._calls.total()
+            return index.meta, 0 <= before < calls
 
         ends_at = self._clock.monotonic() + _DIGEST_SECONDS
         while True:
-            meta = await self._read(step, deadline)
-            if walk.has_answer or (walk.ranges and self._clock.monotonic() >= ends_at):
+            began = self._clock.monotonic()
+            meta, has_clients = await self._read(step, deadline)
+            now = self._clock.monotonic()
+            if walk.has_answer or (walk.ranges and now >= ends_at):
                 return DigestAnswer(meta.generation, meta.is_authoritative, tuple(walk.ranges))
+            if has_clients:
+                await self._clock.sleep(min(_DIGEST_RESTS * (now - began), _DIGEST_REST_SECONDS))
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         return await self._read(lambda index: index.keys.key_versions(name), deadline)
@@ -227,6 +247,7 @@ class LocalDrive:
     # Changing.
 
     def commit(self, commit: Commit, *, deadline: Deadline) -> Awaitable[None]:
+        self._calls.count()
         try:
             view = view_commit(commit)
         except StorageError as refusal:
@@ -293,11 +314,13 @@ class LocalDrive:
 
     async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
         self._require_room()
+        self._calls.count(1 + size_hint // MIB)
         self._collector.orphans.watch()
         return LocalShardWriter(self._io, ref, size_hint)
 
     async def open_shard(self, ref: ShardRef, first_block: int, block_count: int, *, deadline: Deadline) -> ShardReader:
         self._health.require_readable()
+        self._calls.count(1 + block_count // _BLOCKS_A_CALL)
 
         def open_it(_: object) -> LocalShardReader:
             reader = open_reader(self._io, ref, first_block, block_count)
@@ -435,7 +458,8 @@ class LocalDrive:
             _log.error("could not note that the drive %s is in doubt: %s", self._path, problem)
 
     def _look_for_doubt(self) -> None:
-        """Another process of this machine may have seen a sync fail."""
+        """Once a second. Another process of this machine may have seen a sync fail."""
+        self._calls.flush()
         if not self._health.lost_a_sync and is_doubted(self._path, self._files):
             self._health.explain(SyncFailed("seen by another process"), "committing")
 

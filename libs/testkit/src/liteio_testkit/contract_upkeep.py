@@ -2,8 +2,9 @@
 
 import pytest
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.ids import Generation
-from liteio_contracts.storage import BucketUsage, Commit, KeyName, VersionRef
+from liteio_contracts.storage import BucketUsage, Commit, KeyName, ListQuery, VersionRef
 from liteio_contracts.storage_errors import BucketHoldsObjects, Fenced, GenerationChanged, ShardMissing, StaleBucket
 from liteio_formats.bodies import BucketState
 from liteio_formats.record import Kind, Space
@@ -39,6 +40,35 @@ class UpkeepContract:
         await bench.commit(bench.upload_record("ab" * 24, 6), events=(b"a", b"b"))
         status = await bench.drive.status(deadline=bench.soon)
         assert (status.unsettled, status.outbox) == (3, 2)
+
+    async def test_status_tells_versions_and_their_bytes(self, bench: Bench) -> None:
+        await bench.put_settled(b"a", 5, size_bytes=10)
+        await bench.put_settled(b"b", 5, ID_A, size_bytes=7)
+        await bench.put_settled(b"b", 6, ID_B, kind=Kind.DELETE_MARKER)
+        await bench.new_bucket().put_settled(b"a", 5, size_bytes=100)
+        status = await bench.drive.status(deadline=bench.soon)
+        assert (status.versions, status.stored_bytes) == (4, 117)
+
+    async def test_calls_for_clients_are_counted_and_others_not(self, bench: Bench) -> None:
+        async def counted() -> int:
+            return (await bench.drive.status(deadline=bench.soon)).client_calls
+
+        async def ask() -> None:
+            await bench.put(b"k", 5)
+            await bench.head(b"k")
+            query = ListQuery(space=Space.OBJECT, bucket_id=bench.bucket_id)
+            await bench.drive.list_page(query, deadline=bench.soon)
+
+        before = await counted()
+        assert await counted() == before, "asking for the status is no client's call"
+        await ask()
+        assert await counted() == before + 3
+        token = IS_BACKGROUND.set(True)
+        try:
+            await ask()
+        finally:
+            IS_BACKGROUND.reset(token)
+        assert await counted() == before + 3
 
     async def test_only_the_named_generation_becomes_authoritative(self, bench: Bench) -> None:
         with pytest.raises(GenerationChanged):

@@ -7,6 +7,7 @@ method runs without giving up the loop. Delay, loss and repetition are added by 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import Clock, Randomness
 from liteio_base.deadline import Deadline
 from liteio_base.ids import (
@@ -110,6 +111,7 @@ class MemoryDrive:
         self._state = MemoryState()
         self._writers: list[MemoryShardWriter] = []
         self._damaged_keys: set[KeyName] = set()
+        self._client_calls = 0
         self._is_offline = False
         self._is_full = False
         self.is_likely_slow = False
@@ -199,7 +201,14 @@ class MemoryDrive:
             free_bytes=0 if self._is_full else CAPACITY_BYTES - self._used_bytes(),
             unsettled=sum(1 for _ in self._unsettled_rows()),
             outbox=len(self._state.outbox),
+            versions=sum(usage.versions + usage.delete_markers for usage in self._state.usages()),
+            stored_bytes=sum(usage.size_bytes for usage in self._state.usages()),
+            client_calls=self._client_calls,
         )
+
+    def _count_call(self) -> None:
+        if not IS_BACKGROUND.get():
+            self._client_calls += 1
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         self._check_reachable(deadline)
@@ -226,6 +235,7 @@ class MemoryDrive:
 
     async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
         self._check_reachable(deadline)
+        self._count_call()
         if query.name in self._damaged_keys:
             raise RecordCorrupt(key=query.name.key)
         held = self._state.get(query.name)
@@ -235,6 +245,7 @@ class MemoryDrive:
 
     async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
         self._check_reachable(deadline)
+        self._count_call()
         keys = self._state.keys_in(query.space, query.bucket_id, query.prefix)
         items, is_truncated = list_items(keys, query)
         return ListPage(self._generation, self._is_authoritative, items, is_truncated)
@@ -266,6 +277,7 @@ class MemoryDrive:
 
     async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
         self._check_reachable(deadline)
+        self._count_call()
         if commit.generation is not None and commit.generation != self._generation:
             raise GenerationChanged(generation=self._generation)
         if commit.is_unread and not self._is_authoritative:

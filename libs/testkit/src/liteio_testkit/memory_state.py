@@ -87,6 +87,10 @@ class MemoryState:
             unsettled += sum(1 for _ in held.unsettled)
         return BucketUsage(objects, versions, markers, size_bytes, unsettled)
 
+    def usages(self) -> list[BucketUsage]:
+        """Of every bucket that holds objects."""
+        return [self.usage(bucket_id) for bucket_id in {name.bucket_id for name in self._names}]
+
     def drop_bucket(self, bucket_id: BucketId) -> None:
         """Everything of the incarnation but its configuration, which is the tombstone's to remove."""
         for name in self.names():

@@ -5,11 +5,12 @@ when the connection broke under them. A commit that may have arrived is never re
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
@@ -37,12 +38,13 @@ class _Waiting:
     deadline: Deadline
     answer: asyncio.Future[Any]
     node: str
+    is_background: bool = field(default_factory=IS_BACKGROUND.get)
     is_second_try: bool = False
     expiry: Expiry | None = None
 
     def to_call(self) -> Call:
         seconds_left = min(self.deadline.seconds_left(), CALL_SECONDS_MAX)
-        return Call(self.target, self.method, seconds_left, msgspec.Raw(self.arguments))
+        return Call(self.target, self.method, seconds_left, msgspec.Raw(self.arguments), self.is_background)
 
     def settle(self, result: Any) -> None:
         if not self.answer.done():

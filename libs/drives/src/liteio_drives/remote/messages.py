@@ -59,12 +59,13 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=CALL_SECONDS_MAX)]
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
-    """One call. `seconds_left`: of its deadline, when it was sent."""
+    """One call. `seconds_left`: of its deadline, when it was sent. `is_background`: no client waits for it."""
 
     target: DriveId
     method: str
     seconds_left: Seconds
     arguments: msgspec.Raw
+    is_background: bool = False
 
 
 Batch = Annotated[list[Call], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
@@ -84,6 +85,7 @@ class ReadShard(msgspec.Struct, frozen=True, array_like=True):
     first_block: Annotated[int, msgspec.Meta(ge=0, lt=STREAM_BLOCKS_MAX)]
     block_count: Annotated[int, msgspec.Meta(ge=0, le=STREAM_BLOCKS_MAX)]
     seconds_left: Seconds
+    is_background: bool = False
 
 
 class WriteShard(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +93,7 @@ class WriteShard(msgspec.Struct, frozen=True, array_like=True):
     ref: ShardRef
     size_hint: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
     seconds_left: Seconds
+    is_background: bool = False
 
 
 class StreamEnd(msgspec.Struct, frozen=True, array_like=True):

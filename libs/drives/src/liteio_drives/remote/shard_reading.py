@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
 from liteio_contracts.storage import ShardRef
@@ -28,7 +29,9 @@ async def open_remote_shard(
         if deadline.has_passed:
             break
         seconds_left = min(deadline.seconds_left(), CALL_SECONDS_MAX)
-        body = msgspec.msgpack.encode(ReadShard(target, ref, first_block, block_count, seconds_left))
+        body = msgspec.msgpack.encode(
+            ReadShard(target, ref, first_block, block_count, seconds_left, IS_BACKGROUND.get())
+        )
         try:
             async with asyncio.timeout(seconds_left):
                 return await _open(client, body, ref)

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
@@ -40,7 +41,7 @@ async def create_remote_shard(
         if deadline.has_passed:
             break
         seconds_left = min(deadline.seconds_left(), CALL_SECONDS_MAX)
-        head = msgspec.msgpack.encode(WriteShard(target, ref, size_hint, seconds_left))
+        head = msgspec.msgpack.encode(WriteShard(target, ref, size_hint, seconds_left, IS_BACKGROUND.get()))
         outgoing = _Outgoing(encode_frame(FrameKind.OPEN, head))
         try:
             async with asyncio.timeout(seconds_left):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.check import check
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
@@ -82,6 +83,7 @@ class CallsHandler:
         except DriveOffline as error:
             return _failed(error)
         deadline = Deadline.after(call.seconds_left, self._clock)
+        IS_BACKGROUND.set(call.is_background)  # for what is begun now, here or in the task that begins next
         if call.method == "list_page":
             return _page_that_fits(drive, arguments[0], deadline)
         return ask_drive(drive, call.method, arguments, deadline)

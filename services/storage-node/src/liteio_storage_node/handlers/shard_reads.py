@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import ShardReader
@@ -44,6 +45,7 @@ class ShardReadHandler:
     async def _open(self, wanted: ReadShard) -> ShardReader:
         drive = self._drives.get(wanted.target)
         deadline = Deadline.after(wanted.seconds_left, self._clock)
+        IS_BACKGROUND.set(wanted.is_background)
         return await drive.open_shard(wanted.ref, wanted.first_block, wanted.block_count, deadline=deadline)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import ShardWriter
@@ -54,6 +55,7 @@ class ShardWriteHandler:
     async def _create(self, wanted: WriteShard) -> ShardWriter:
         drive = self._drives.get(wanted.target)
         deadline = Deadline.after(wanted.seconds_left, self._clock)
+        IS_BACKGROUND.set(wanted.is_background)
         return await drive.create_shard(wanted.ref, size_hint=wanted.size_hint, deadline=deadline)
 
 
