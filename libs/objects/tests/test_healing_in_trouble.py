@@ -167,6 +167,6 @@ async def test_a_record_that_a_drive_can_not_read_is_given_to_it_again(size: int
     bucket = await bench.store.bucket("photos", deadline=bench.deadline)
     name = KeyName(Space.OBJECT, bucket.bucket_id, b"rotten")
     bench.drives[2].damage_key(name)
-    assert await bench.store.healer.scan(drive_set) == []
+    assert await bench.store.healer.scan(drive_set, verify=True) == []
     census = await take_census(bench.drives, name, VersionId(""), deadline=bench.deadline)
     assert census.is_whole, str(census)

@@ -5,28 +5,26 @@ Nothing is ever removed here: a version with fewer than K good shards is kept an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Final
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import SYSTEM_BUCKET, BucketId, VersionId
+from liteio_base.ids import VersionId
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import TAKES_WRITES, CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
 from liteio_erasure.bitrot import verify_block
-from liteio_formats.bodies import UploadState, decode_upload_body
-from liteio_formats.record import Kind, Record, Space
+from liteio_formats.record import Record
 from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
 from liteio_objects.engine import Engine
+from liteio_objects.pacing import Pacer
 from liteio_objects.read_rule import Verdict, Weighed
+from liteio_objects.rebuilding import Rebuild, RebuildProgress
 from liteio_objects.registers import Registers, read_registers
+from liteio_objects.scanning import Scan
 from liteio_objects.settling import Settled, payload_shards
 from liteio_objects.shard_reading import rebuild_inline, rebuild_part
 
-WALK_PAGE: Final = 500
 CALL_SECONDS: Final = 30.0
-UNHEALED_MAX: Final = 1000  # keys that one scan reports
-_KEYS_AT_ONCE: Final = 8
 
 
 class Healer:
@@ -34,6 +32,11 @@ class Healer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.pacer = Pacer(engine.clock)
+        self.rebuilds: dict[tuple[int, int], RebuildProgress] = {}
+        """Under way, by set and slot."""
+        self.scans: dict[int, Scan] = {}
+        """The last of each set, under way or done."""
 
     async def heal_key(self, drive_set: DriveSet, name: KeyName, *, verify: bool = True) -> HealResult:
         """Settle every register of the key, then count and, where it can be done, rewrite shards that are not good.
@@ -63,34 +66,20 @@ class Healer:
 
     async def rebuild_drive(self, drive_set: DriveSet, slot: int) -> bool:
         """Give a drive that is not authoritative everything that the others hold (R9), buckets first; True when it is
-        done and the drive counts again.
-
-        A key that can not be decided now, or a time in which too few of the others answered to tell of every key,
-        leaves it for the next attempt.
-        """
-        drive = drive_set.drives[slot]
-        status = await drive.status(deadline=self._deadline())
-        cover = _Cover(drive_set, slot, await self._statuses(drive_set))
-        is_complete = True
-        async for batch in self._walk(drive_set, cover.note):
-            results = await asyncio.gather(*(self._give(drive_set, name, slot, cover) for name in batch))
-            is_complete = is_complete and all(results)
-        is_complete = is_complete and cover.is_complete and cover.was_kept(await self._statuses(drive_set))
-        if is_complete and not status.is_authoritative:
-            await drive.set_authoritative(status.generation, deadline=self._deadline())
-        return is_complete
+        done and the drive counts again (liteio_objects.rebuilding)."""
+        rebuild = Rebuild(self._engine, drive_set, slot, self.pacer)
+        self.rebuilds[drive_set.set_index, slot] = rebuild.progress
+        try:
+            return await rebuild.run()
+        finally:
+            self.rebuilds.pop((drive_set.set_index, slot), None)  # Another one may have been begun meanwhile.
 
     async def scan(self, drive_set: DriveSet, *, verify: bool = False) -> list[tuple[KeyName, HealResult]]:
-        """Look at every key that any drive holds, and heal those on which the drives that answer differ. Returns what
-        is not whole yet, the first of it when it is much."""
-        unhealed: list[tuple[KeyName, HealResult]] = []
-        async for batch in self._walk(drive_set):
-            for name in batch:
-                if verify or not await self._is_agreed(drive_set, name):
-                    result = await self.heal_key(drive_set, name, verify=verify)
-                    if not result.is_whole and len(unhealed) < UNHEALED_MAX:
-                        unhealed.append((name, result))
-        return unhealed
+        """Heal the keys on which the whole drives differ. Returns what is not whole yet, the first of it when it is
+        much. `verify`: look at every key, reading and hashing every shard."""
+        scan = self.scans[drive_set.set_index] = Scan(self._engine, self, drive_set, self.pacer)
+        await (scan.verify() if verify else scan.compare())
+        return scan.unhealed
 
     # --- how
 
@@ -103,83 +92,6 @@ class Healer:
     async def _statuses(self, drive_set: DriveSet) -> dict[int, DriveStatus]:
         deadline = self._deadline()
         return values(await ask_drives(drive_set, drive_set.slots, lambda drive: drive.status(deadline=deadline)))
-
-    async def _walk(
-        self, drive_set: DriveSet, note: Callable[[Collection[int]], None] = lambda slots: None
-    ) -> AsyncIterator[list[KeyName]]:
-        """Every key that any answering drive holds, in batches; buckets first, so that drives know them. `note` hears
-        which drives told of each stretch."""
-        buckets_after = KeyName(Space.BUCKET, SYSTEM_BUCKET, b"")
-        for start, stop in ((buckets_after, None), (None, buckets_after)):
-            after: KeyName | None = start
-            while True:
-                names, after, is_last = await self._walk_page(drive_set, after, note)
-                chosen = [name for name in names if stop is None or name < stop]
-                for place in range(0, len(chosen), _KEYS_AT_ONCE):
-                    yield chosen[place : place + _KEYS_AT_ONCE]
-                if is_last or len(chosen) < len(names):
-                    break
-
-    async def _walk_page(
-        self, drive_set: DriveSet, after: KeyName | None, note: Callable[[Collection[int]], None]
-    ) -> tuple[list[KeyName], KeyName | None, bool]:
-        deadline = self._deadline()
-        pages = values(
-            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.walk(after, WALK_PAGE, deadline=deadline))
-        )
-        note(pages)
-        full = [page[-1] for page in pages.values() if len(page) >= WALK_PAGE]
-        end = min((_as_name(last) for last in full), default=None)
-        names = sorted({_as_name(name) for page in pages.values() for name in page})
-        if end is not None:
-            names = [name for name in names if name <= end]
-        return names, end, end is None
-
-    async def _give(self, drive_set: DriveSet, name: KeyName, slot: int, cover: "_Cover") -> bool:
-        """A settling pass over every register of a key. Whether each was decided, and is on the drive at `slot`."""
-        deadline = self._deadline()
-        held = values(
-            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
-        )
-        cover.note(held)
-        version_ids: set[VersionId] = {version_id for ids in held.values() for version_id in ids}
-        outcomes = [
-            await self._engine.settler.settle_on(drive_set, name, version_id, deadline=self._deadline())
-            for version_id in sorted(version_ids)
-        ]
-        return all(
-            outcome.settled is Settled.EMPTY or (outcome.settled is not Settled.UNDECIDED and slot in outcome.holders)
-            for outcome in outcomes
-        )
-
-    async def _is_agreed(self, drive_set: DriveSet, name: KeyName) -> bool:
-        """Whether the drives that answer, W at least, hold the same registers with the same settled records. What a
-        drive that is away lacks is found when it comes back.
-
-        Not so for the end of an upload or a bucket: confirmed again, it removes parts and objects that were brought
-        back by a settler who had seen them before the end.
-        """
-        deadline = self._deadline()
-        held = values(
-            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
-        )
-        if len(held) < drive_set.code.write_quorum or len({tuple(sorted(ids)) for ids in held.values()}) > 1:
-            return False
-        version_ids = next(iter(held.values()))
-        registers = await read_registers(drive_set, name, version_ids, deadline=deadline)
-        if registers.damaged:
-            return False
-        for version_id in version_ids:
-            held_records = {
-                tuple((entry.digest, entry.is_settled) for entry in view.entries)
-                for view in registers.views[version_id].values()
-            }
-            if len(held_records) > 1 or any(not is_settled for held in held_records for _, is_settled in held):
-                return False
-            weighed = registers.decisions[version_id].weighed
-            if weighed is not None and _ends_others(weighed.record):
-                return False
-        return True
 
     async def _heal_register(
         self, drive_set: DriveSet, name: KeyName, version_id: VersionId, verify: bool, problems: list[str]
@@ -273,38 +185,3 @@ class Healer:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(CALL_SECONDS, self._engine.clock)
-
-
-class _Cover:
-    """Whether the other drives together told of everything that was acknowledged, while one is rebuilt: all of them
-    did, or N-W+1 whole ones, of which each write quorum has one even without the drive that is rebuilt."""
-
-    def __init__(self, drive_set: DriveSet, slot: int, statuses: Mapping[int, DriveStatus]) -> None:
-        self._code, self._slot = drive_set.code, slot
-        self._whole = {slot: status.generation for slot, status in statuses.items() if status.is_authoritative}
-        self.is_complete = True
-
-    def note(self, answered: Collection[int]) -> None:
-        others = set(answered) - {self._slot}
-        is_told = len(others) == self._code.width - 1 or len(others & self._whole.keys()) >= self._code.read_quorum
-        self.is_complete = self.is_complete and is_told
-
-    def was_kept(self, statuses: Mapping[int, DriveStatus]) -> bool:
-        """Whether no drive that was whole at the beginning has ceased to be, as far as the drives tell."""
-        return all(
-            statuses[slot].is_authoritative and statuses[slot].generation == before
-            for slot, before in self._whole.items()
-            if slot in statuses
-        )
-
-
-def _ends_others(record: Record) -> bool:
-    """Whether drives drop other rows when this record is confirmed."""
-    if record.space is Space.UPLOAD:
-        return record.kind is Kind.TOMBSTONE or decode_upload_body(record.body).state is not UploadState.OPEN
-    return record.space is Space.BUCKET and record.kind is Kind.TOMBSTONE
-
-
-def _as_name(name: KeyName) -> KeyName:
-    """Names compare as tuples; what came over the wire may be a plain one."""
-    return KeyName(Space(name[0]), BucketId(name[1]), name[2])

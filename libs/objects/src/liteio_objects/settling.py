@@ -47,10 +47,13 @@ class Settled(Enum):
 
 
 class Outcome(NamedTuple):
-    """What a settling pass came to; `holders`: the slots that surely hold the register's newest record now."""
+    """What a settling pass came to; `holders`: the slots that surely hold the register's newest record now.
+    `is_version`: it is a value or a delete marker; `size_bytes`: of the object."""
 
     settled: Settled
     holders: frozenset[int] = frozenset()
+    is_version: bool = False
+    size_bytes: int = 0
 
 
 class Settler:
@@ -124,7 +127,7 @@ class Settler:
         deadline: Deadline,
     ) -> Outcome:
         if _is_finished(weighed, views, drive_set):
-            return Outcome(Settled.WHOLE, weighed.holders)
+            return _outcome(Settled.WHOLE, weighed.holders, weighed.record)
         holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
             return Outcome(Settled.UNDECIDED)
@@ -133,7 +136,8 @@ class Settler:
             holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
         await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
-        return Outcome(Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL, holders)
+        settled = Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
+        return _outcome(settled, holders, weighed.record)
 
     async def _is_dead(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
         """R1: whether the record can not come to W drives any more, because of fences that are asked for if need be."""
@@ -194,6 +198,11 @@ class Settler:
                 drive_set, record, part, frozenset(staged), deadline=deadline, holders=weighed.holders
             )
         return {indexes[index]: row(indexes[index]) for index in staged}
+
+
+def _outcome(settled: Settled, holders: frozenset[int], record: Record) -> Outcome:
+    is_version = record.kind is not Kind.TOMBSTONE
+    return Outcome(settled, holders, is_version, record.size_bytes if is_version else 0)
 
 
 def _is_finished(weighed: Weighed, views: Mapping[int, View], drive_set: DriveSet) -> bool:

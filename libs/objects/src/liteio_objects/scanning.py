@@ -1,0 +1,142 @@
+"""Scanning a set: finding keys that nobody reported, and having them healed.
+
+A comparison by digests finds what drives hold differently (liteio_objects.comparing). It finds neither bytes that
+rotted, since no record is read, nor ends of uploads and buckets that must be confirmed again; buckets and uploads, of
+which there are few, are therefore looked at one by one. `verify` reads everything.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from liteio_base.deadline import Deadline
+from liteio_base.ids import HybridTime, VersionId
+from liteio_contracts.object_layer import HealResult
+from liteio_contracts.storage import KeyName
+from liteio_formats.bodies import UploadState, decode_upload_body
+from liteio_formats.record import Kind, Record, Space
+from liteio_objects.comparing import Compared, Comparison
+from liteio_objects.drive_set import DriveSet, ask_drives, values
+from liteio_objects.engine import Engine
+from liteio_objects.pacing import Pacer
+from liteio_objects.registers import Registers, read_registers
+from liteio_objects.walking import walk_set
+
+_log = logging.getLogger(__name__)
+
+UNHEALED_MAX: Final = 1000  # keys that one scan reports
+KEYS_AT_ONCE: Final = 8
+# Drives forget settled tombstones 30 days after they came, each in its own time, and one that was rebuilt later: what
+# is about to go is not compared, or it would be brought back from one drive to another for ever.
+TOMBSTONES_COMPARED_SECONDS: Final = 29 * 86_400.0
+_CALL_SECONDS: Final = 30.0
+_NS: Final = 1_000_000_000
+
+
+class HealsKeys(Protocol):
+    async def heal_key(self, drive_set: DriveSet, name: KeyName, *, verify: bool = True) -> HealResult: ...
+
+
+class Scan:
+    """One scan of a set. What it counts can be looked at meanwhile."""
+
+    def __init__(self, engine: Engine, healer: HealsKeys, drive_set: DriveSet, pacer: Pacer) -> None:
+        self._engine, self._healer, self._drive_set, self._pacer = engine, healer, drive_set, pacer
+        self._began = engine.clock.monotonic()
+        self._ended: float | None = None
+        self.began_ns = engine.clock.now_ns()
+        self.compared = Compared()
+        self.healed = 0
+        self.unhealed: list[tuple[KeyName, HealResult]] = []
+        """The first of what is not whole yet."""
+        self.unhealed_count = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self._ended is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or takes already."""
+        return (self._engine.clock.monotonic() if self._ended is None else self._ended) - self._began
+
+    async def compare(self) -> None:
+        """Heal what the whole drives hold differently. Raises ReadQuorumLost with fewer than W of them."""
+        await self._look_at_few((Space.BUCKET, Space.UPLOAD))
+        comparison = Comparison(self._drive_set, self._deadline, self._tombstones_after())
+        self.compared = comparison.seen
+        async for names in comparison.differing((Space.OBJECT, Space.PART)):
+            await self._heal_all(names)
+        self._ended = self._engine.clock.monotonic()
+
+    async def verify(self) -> None:
+        """Read and hash every shard of every key that any answering drive holds, and heal."""
+        async for stretch in walk_set(self._drive_set, self._deadline):
+            for name in stretch.names:
+                await self._heal(name, verify=True)
+        self._ended = self._engine.clock.monotonic()
+
+    async def _look_at_few(self, spaces: Sequence[Space]) -> None:
+        async for stretch in walk_set(self._drive_set, self._deadline, spaces=spaces):
+            await self._heal_all(stretch.names)
+
+    async def _heal_all(self, names: Sequence[KeyName]) -> None:
+        for start in range(0, len(names), KEYS_AT_ONCE):
+            async with self._pacer.turn():
+                await asyncio.gather(*(self._heal_differing(name) for name in names[start : start + KEYS_AT_ONCE]))
+
+    async def _heal_differing(self, name: KeyName) -> None:
+        """It may have been in the middle of a write when drives were compared."""
+        if not await self._is_agreed(name):
+            await self._heal(name, verify=False)
+
+    async def _heal(self, name: KeyName, *, verify: bool) -> None:
+        result = await self._healer.heal_key(self._drive_set, name, verify=verify)
+        if result.is_whole:
+            self.healed += not verify or result.rewritten > 0
+            return
+        self.unhealed_count += 1
+        if len(self.unhealed) < UNHEALED_MAX:
+            self.unhealed.append((name, result))
+
+    async def _is_agreed(self, name: KeyName) -> bool:
+        """Whether the drives that answer, W at least, hold the same registers with the same settled records. What a
+        drive that is away lacks is found when it comes back.
+
+        Not so for the end of an upload or a bucket: confirmed again, it removes parts and objects that were brought
+        back by a settler who had seen them before the end.
+        """
+        drive_set, deadline = self._drive_set, self._deadline()
+        held = values(
+            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
+        )
+        if len(held) < drive_set.code.write_quorum or len({tuple(sorted(ids)) for ids in held.values()}) > 1:
+            return False
+        version_ids = next(iter(held.values()))
+        registers = await read_registers(drive_set, name, version_ids, wants_payload=True, deadline=deadline)
+        return not registers.damaged and all(_is_same(registers, version_id) for version_id in version_ids)
+
+    def _tombstones_after(self) -> HybridTime:
+        return HybridTime(max(0, self._engine.clock.now_ns() - int(TOMBSTONES_COMPARED_SECONDS * _NS)))
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(_CALL_SECONDS, self._engine.clock)
+
+
+def _is_same(registers: Registers, version_id: VersionId) -> bool:
+    views = registers.views[version_id].values()
+    held_records = {
+        tuple((entry.digest, entry.is_settled, entry.payload is not None) for entry in view.entries) for view in views
+    }
+    if len(held_records) > 1 or any(not is_settled for held in held_records for _, is_settled, _ in held):
+        return False
+    weighed = registers.decisions[version_id].weighed
+    return weighed is None or not _ends_others(weighed.record)
+
+
+def _ends_others(record: Record) -> bool:
+    """Whether drives drop other rows when this record is confirmed."""
+    if record.space is Space.UPLOAD:
+        return record.kind is Kind.TOMBSTONE or decode_upload_body(record.body).state is not UploadState.OPEN
+    return record.space is Space.BUCKET and record.kind is Kind.TOMBSTONE
