@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from liteio_drives.remote.deadlines import Deadlines
 
@@ -24,6 +25,20 @@ async def test_one_can_be_set_while_another_expires() -> None:
     is_over = asyncio.Event()
     deadlines.add(0.01, lambda: deadlines.add(0.01, is_over.set))
     await asyncio.wait_for(is_over.wait(), 1.0)
+
+
+def test_one_that_has_passed_already_expires_at_once_under_uvloop() -> None:
+    """Its timers of a time that has passed are no timers."""
+
+    async def set_two() -> list[str]:
+        deadlines, expired = Deadlines(), list[str]()
+        deadlines.add(-1.0, lambda: expired.append("passed"))
+        deadlines.add(5.0, lambda: expired.append("later"))
+        await asyncio.sleep(0.02)
+        deadlines.close()
+        return expired
+
+    assert uvloop.run(set_two()) == ["passed"]
 
 
 async def test_nothing_expires_after_close() -> None:

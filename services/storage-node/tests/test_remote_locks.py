@@ -118,6 +118,17 @@ async def test_a_node_that_hangs_is_not_waited_for() -> None:
         assert CLOCK.monotonic() - began < 1.0
 
 
+async def test_waiting_ends_early_when_too_few_nodes_answer() -> None:
+    """The caller has been refused before anybody who waits for it has given up."""
+    async with lock_nodes(3) as (servers, _), locks_over(servers) as locks:
+        for server in servers[:2]:
+            await server.stop(1.0)
+        began = CLOCK.monotonic()
+        with pytest.raises(LockTimeout, match="too few nodes answer"):
+            await hold(locks, soon(30.0))
+        assert CLOCK.monotonic() - began < 8.0
+
+
 async def test_what_a_node_grants_late_counts() -> None:
     async with (
         lock_nodes(3) as (servers, _),

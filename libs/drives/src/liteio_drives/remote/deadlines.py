@@ -24,14 +24,15 @@ class Deadlines:
     then finds nothing to do and moves on."""
 
     _expiries: set[Expiry] = field(default_factory=set)
-    _timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.Handle | None = None
+    _timer_at: float = 0.0  # uvloop's timers of a time that has passed do not say when they are
 
     def add(self, seconds: float, expire: Callable[[], object]) -> Expiry:
         """Call `expire` in `seconds`."""
         loop = asyncio.get_running_loop()
         expiry = Expiry(loop.time() + seconds, expire)
         self._expiries.add(expiry)
-        if self._timer is None or expiry.at < self._timer.when():
+        if self._timer is None or expiry.at < self._timer_at:
             self._set_timer(loop, expiry.at)
         return expiry
 
@@ -71,7 +72,7 @@ class Deadlines:
     def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._expire)
+        self._timer, self._timer_at = loop.call_at(at, self._expire), at
 
     def _expire(self) -> None:
         self._timer = None

@@ -28,6 +28,7 @@ from liteio_drives.turns import Turns
 _CLOCK_MARGIN: Final = 0.1  # of a lease: two clocks that differ by ten percent still agree
 _RENEW_EVERY: Final = 0.3  # of a lease: three tries before it is over
 _CALL_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 4.0  # with fewer than a quorum of nodes answering: then they will not soon either
 _LATE_SECONDS: Final = 0.05  # for the other nodes, once it is clear that no quorum grants
 _PAUSE_SECONDS_MIN: Final = 0.005
 _PAUSE_SECONDS_MAX: Final = 0.25
@@ -66,11 +67,15 @@ class _Asking:
     others have a moment left to say which it is."""
 
     def __init__(self, lease: RemoteLease, until: float) -> None:
-        self._lease, self._until = lease, until
+        self.lease, self._until = lease, until
         self._loop = asyncio.get_running_loop()
         self._left = len(lease.untils)
         self._next = self._granted = self.refusals = 0
         self.decided: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def answers(self) -> int:
+        return self._granted + self.refusals
 
     def add(self, call: asyncio.Future[Any]) -> None:
         """The next node's answer."""
@@ -82,10 +87,10 @@ class _Asking:
         if not call.cancelled() and call.exception() is None:
             if call.result() is True:
                 self._granted += 1
-                self._lease.untils[number] = self._until
+                self.lease.untils[number] = self._until
             else:
                 self.refusals += 1
-        quorum = self._lease.quorum
+        quorum = self.lease.quorum
         if max(self._granted, self.refusals) >= quorum or not self._left:
             self._decide()
         elif self._granted + self._left < quorum:
@@ -155,16 +160,22 @@ class RemoteLocks:
     ) -> RemoteLease:
         """A new owner for each try, so that a late grant of an earlier one is never taken for this one's."""
         began, pause = self.clock.monotonic(), _PAUSE_SECONDS_MIN
+        heard_at = began
         owner = self._new_owner()
         while not deadline.has_passed:
             if on_ask is not None:
                 on_ask()
-            lease, refusals = await self._try_once(owner, names, deadline)
-            if lease is not None:
-                return lease
+            asked = await self._try_once(owner, names, deadline)
+            if asked.lease.is_held:
+                return asked.lease
+            now = self.clock.monotonic()
+            if asked.answers >= self.quorum:
+                heard_at = now
+            elif now - heard_at >= _SILENCE_SECONDS:
+                raise LockTimeout("too few nodes answer")
             owner = self._new_owner()
-            if refusals >= self.quorum:
-                await self._wait_for_turn(owner, names, self.clock.monotonic() - began, deadline)
+            if asked.refusals >= self.quorum:
+                await self._wait_for_turn(owner, names, now - began, deadline)
             else:  # Several have a part of it each, or nodes are away: let chance decide who is first the next time.
                 await self.clock.sleep(min(self.randomness.uniform(pause / 2, pause), deadline.seconds_left()))
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
@@ -173,10 +184,8 @@ class RemoteLocks:
     def _new_owner(self) -> bytes:
         return self.randomness.token_bytes(LOCK_OWNER_BYTES)
 
-    async def _try_once(
-        self, owner: bytes, names: tuple[bytes, ...], deadline: Deadline
-    ) -> tuple[RemoteLease | None, int]:
-        """The lease, or None and how many nodes refused."""
+    async def _try_once(self, owner: bytes, names: tuple[bytes, ...], deadline: Deadline) -> _Asking:
+        """Whether the lease is held then, and what the nodes said."""
         lease = RemoteLease(owner, self.clock, self.quorum, [0.0] * len(self.nodes))
         asking = _Asking(lease, self._lease_end())
         soon = deadline.sooner(_CALL_SECONDS)
@@ -187,10 +196,9 @@ class RemoteLocks:
         except BaseException:
             self._release_soon(owner)
             raise
-        if lease.is_held:
-            return lease, 0
-        self._release_soon(owner)
-        return None, asking.refusals
+        if not lease.is_held:
+            self._release_soon(owner)
+        return asking
 
     async def _wait_for_turn(
         self, owner: bytes, names: tuple[bytes, ...], waited_seconds: float, deadline: Deadline
