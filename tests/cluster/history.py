@@ -14,11 +14,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.cluster.nemesis import Nemesis
 from tests.cluster.shared_keys import BUCKET, SharedKeys
@@ -67,11 +67,12 @@ def run(seed: int, seconds: float, *, plant: str = "", troubles: Sequence[str] =
         rig = opened.enter_context(running_rig(Path(name), plant=plant))
         rig.client(0).create_bucket(BUCKET)
         try:
-            keys, nemesis, well_after = asyncio.run(_load(rig, seed, seconds, troubles))
-            _require_order(keys)
-            whole_after = _wait_whole(rig)
+            keys, nemesis = SharedKeys(rig, seed), Nemesis(rig, seed)
+            well_after = asyncio.run(load_while(keys, seconds, nemesis.run(names=troubles)))
+            require_order(keys)
+            whole_after = wait_whole(rig)
             report = rig.census()
-            _require_whole(report)
+            require_whole(report)
         except BaseException:
             print(f"--- seed {seed}", _of_interest(rig), sep="\n", file=sys.stderr)
             raise
@@ -81,10 +82,10 @@ def run(seed: int, seconds: float, *, plant: str = "", troubles: Sequence[str] =
         )
 
 
-async def _load(rig: Rig, seed: int, seconds: float, troubles: Sequence[str]) -> tuple[SharedKeys, Nemesis, float]:
-    keys, nemesis = SharedKeys(rig, seed), Nemesis(rig, seed)
-    working = asyncio.create_task(keys.run())
-    breaking = asyncio.create_task(nemesis.run(names=troubles))
+async def load_while(keys: SharedKeys, seconds: float, trouble: Coroutine[Any, Any, None]) -> float:
+    """The clients work while `trouble` runs, for so long or until it ends; then all is put right and every key is read.
+    Seconds until no operation failed any more. Raises NotHeld, LedgerBroken."""
+    working, breaking = asyncio.create_task(keys.run()), asyncio.create_task(trouble)
     await asyncio.wait((working, breaking), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in (working, breaking):
         if task.done():
@@ -92,12 +93,12 @@ async def _load(rig: Rig, seed: int, seconds: float, troubles: Sequence[str]) ->
     breaking.cancel()
     with suppress(asyncio.CancelledError):
         await breaking
-    await asyncio.to_thread(rig.be_well)
+    await asyncio.to_thread(keys.rig.be_well)
     well_after = await _wait_well(keys, working)
     keys.stop()
     await working
     await keys.read_all()
-    return keys, nemesis, well_after
+    return well_after
 
 
 async def _wait_well(keys: SharedKeys, working: "asyncio.Task[None]") -> float:
@@ -115,7 +116,8 @@ async def _wait_well(keys: SharedKeys, working: "asyncio.Task[None]") -> float:
             raise NotHeld(f"{last - began:.1f} s behind the last fault an operation fails: {keys.troubles[-1].what}")
 
 
-def _require_order(keys: SharedKeys) -> None:
+def require_order(keys: SharedKeys) -> None:
+    """Raises NotHeld unless every history has an order and every listing is right."""
     for action in ("put done", "delete done", "read done", "put-if-absent done", "put-if-match done"):
         if not keys.ledger.counts.get(action):
             raise NotHeld(f"nothing of {action}: the run proves nothing: {keys.ledger.counts} {dict(keys.answers)}")
@@ -123,7 +125,9 @@ def _require_order(keys: SharedKeys) -> None:
         raise NotHeld("\n".join(map(str, violations[:3])))
 
 
-def _wait_whole(rig: Rig) -> float:
+def wait_whole(rig: Rig) -> float:
+    """Seconds until every drive counts and holds every version whole, of a cluster that runs. Raises NotHeld after a
+    minute."""
     began = time.monotonic()
     while True:
         report = check_drives(rig.drive_paths(), rig.parity, collects=False)
@@ -135,7 +139,8 @@ def _wait_whole(rig: Rig) -> float:
         time.sleep(1)
 
 
-def _require_whole(report: DriveReport) -> None:
+def require_whole(report: DriveReport) -> None:
+    """Raises NotHeld when anything is not whole, or left behind."""
     if not report.is_clean:
         raise NotHeld(f"stopped in order, and not whole: {report}")
 

@@ -22,7 +22,6 @@ from liteio_testkit.history import NEVER, Action, Call, Ledger, Operation, Outco
 from liteio_testkit.listing_history import ObservedListing, is_surely_absent, is_surely_there
 
 BUCKET: Final = "history"
-KEYS_AT_ONCE: Final = 6
 _KEY_OPERATIONS_MAX: Final = 150
 _KEY_UNKNOWN_MAX: Final = 6
 _TIMEOUT_SECONDS: Final = 12.0
@@ -59,6 +58,8 @@ class SharedKeys:
     rig: Rig
     seed: int
     client_count: int = 16
+    keys_at_once: int = 6
+    bucket: str = BUCKET
     ledger: Ledger = field(default_factory=Ledger)
     listings: list[ObservedListing] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
@@ -69,7 +70,7 @@ class SharedKeys:
         self._keys: list[_Key] = []
         self._made = 0
         self._is_over = False
-        while len(self._keys) < KEYS_AT_ONCE:
+        while len(self._keys) < self.keys_at_once:
             self._keys.append(self._new_key())
 
     @property
@@ -165,9 +166,9 @@ class SharedKeys:
             headers["if-match"] = f'"{expected}"'
         try:
             if action is Action.DELETE:
-                answer = await s3.delete(BUCKET, key.name)
+                answer = await s3.delete(self.bucket, key.name)
             else:
-                answer = await s3.put(BUCKET, key.name, body, headers)
+                answer = await s3.put(self.bucket, key.name, body, headers)
         except NotSent:
             call.failed()
             return self._note_trouble(f"{action}: no connection")
@@ -203,7 +204,7 @@ class SharedKeys:
         key.operations += 1
         call = self.ledger.begin(name, key.name, Action.READ)
         try:
-            answer = await s3.get(BUCKET, key.name)
+            answer = await s3.get(self.bucket, key.name)
         except NoAnswer as problem:
             self._note_trouble(f"read: {problem}")
             return None
@@ -227,7 +228,7 @@ class SharedKeys:
         token = ""
         while True:
             try:
-                answer = await s3.list_page(BUCKET, limit=limit, token=token)
+                answer = await s3.list_page(self.bucket, limit=limit, token=token)
             except NoAnswer as problem:
                 return self._note_trouble(f"list: {problem}")
             self.answers[f"list {answer.status}"] += 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.paths import REPOSITORY
-from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, free_port
+from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, free_ports
 
 CLUSTER_SECRET: Final = "a-cluster-secret-of-the-tests-only"
 READY_SECONDS: Final = 60.0
@@ -117,9 +117,9 @@ class Cluster:
     gateway_ports: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.node_ports = self.node_ports or [free_port() for _ in range(self.node_count)]
+        self.node_ports = self.node_ports or free_ports(self.node_count)
         self.seen_ports = self.seen_ports or self.node_ports
-        self.gateway_ports = [free_port() for _ in range(self.gateway_count)]
+        self.gateway_ports = free_ports(self.gateway_count, avoid=[*self.node_ports, *self.seen_ports])
         self.nodes = [self._node(index) for index in range(self.node_count)]
         self.gateways = [self._gateway(index) for index in range(self.gateway_count)]
         self.healers = [self._healer(index) for index in range(self.healer_count)]

@@ -22,7 +22,7 @@ from tests.support.links import Links
 from tests.support.odd_member import DIALS, PLANT, SLOW, Dials
 from tests.support.processes import tree_of
 from tests.support.s3_client import S3Client
-from tests.support.server import free_port
+from tests.support.server import free_ports
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
@@ -179,7 +179,8 @@ def running_rig(
     """Started and ready, and gone at the end whatever happens. `slow_drives`: (node, drive) that the node's dials slow
     down; `plant`: a bug in every member; `prepare` is called before the first start."""
     nats = RealNats(folder / "nats") if has_bus else None
-    seen_ports = [free_port() for _ in range(node_count)]
+    ports = free_ports(2 * node_count)
+    seen_ports = ports[node_count:]
     cluster = Cluster(
         folder,
         node_count=node_count,
@@ -188,6 +189,7 @@ def running_rig(
         healer_count=healer_count,
         parity=parity,
         nats_url=nats.url if nats else "",
+        node_ports=ports[:node_count],
         seen_ports=seen_ports,
     )
     doors = [

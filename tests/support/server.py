@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,14 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port below 30000")
+
+
+def free_ports(count: int, avoid: Iterable[int] = ()) -> list[int]:
+    """So many that are all different, and none to `avoid`."""
+    found: set[int] = set()
+    while len(found) < count:
+        found |= {free_port()} - set(avoid)
+    return list(found)
 
 
 @dataclass
