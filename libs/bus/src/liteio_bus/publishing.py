@@ -8,12 +8,13 @@ from typing import Final
 from liteio_bus.connection import Bus, BusUnavailable
 from liteio_bus.events import EventOrigin, encode_message, event_headers, event_message
 from liteio_bus.subjects import (
+    HEAL_STATUS,
     bucket_changed_subject,
     drive_state_subject,
     event_subject,
     heal_task_subject,
 )
-from liteio_contracts.messages import BucketChanged, DriveStateChanged, HealTask, ObjectChange
+from liteio_contracts.messages import BucketChanged, DriveStateChanged, HealerStatus, HealTask, ObjectChange
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,13 @@ class HealQueue:
         return True
 
 
-async def announce(bus: Bus, message: BucketChanged | DriveStateChanged) -> None:
-    """Tell the other processes; lost while the bus is away."""
-    subject = bucket_changed_subject(message) if isinstance(message, BucketChanged) else drive_state_subject(message)
+async def announce(bus: Bus, message: BucketChanged | DriveStateChanged | HealerStatus) -> None:
+    """Tell whoever listens; lost while the bus is away."""
+    match message:
+        case BucketChanged():
+            subject = bucket_changed_subject(message)
+        case DriveStateChanged():
+            subject = drive_state_subject(message)
+        case HealerStatus():
+            subject = HEAL_STATUS
     await bus.announce(subject, message.model_dump_json().encode())

@@ -14,6 +14,7 @@ ALL_EVENTS: Final = f"{PREFIX}.events.>"
 ALL_HEAL_TASKS: Final = f"{PREFIX}.mrf.>"
 ALL_DEAD_HEAL_TASKS: Final = f"{PREFIX}.mrf-dead.>"
 ALL_BUCKET_CHANGES: Final = f"{PREFIX}.bucket.*.changed"
+HEAL_STATUS: Final = f"{PREFIX}.heal.status"
 ALL_DRIVE_STATES: Final = f"{PREFIX}.drive.*.state"
 
 

@@ -219,6 +219,114 @@ class GatewayStatus(BusMessage):
     """Keys that it found wanting and will repair itself, because the bus did not take them."""
 
 
+class UnhealedKey(BaseModel):
+    """A key that is not whole after a repair, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    set_index: int
+    space: Space = Space.OBJECT
+    bucket_id: BucketId
+    key_quoted: str
+    """The key, percent-encoded."""
+    waits_for_drives: bool
+    """More can be done when drives are back or take data again."""
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def for_key(
+        cls, set_index: int, name: KeyName, *, waits_for_drives: bool, problems: tuple[str, ...]
+    ) -> "UnhealedKey":
+        return cls(
+            set_index=set_index,
+            space=name.space,
+            bucket_id=name.bucket_id,
+            key_quoted=quote(name.key),
+            waits_for_drives=waits_for_drives,
+            problems=problems,
+        )
+
+
+class ScanStatus(BaseModel):
+    """A scan of one set, under way or the last one. `is_deep`: it reads and hashes every shard; `rows`: compared, or
+    versions read; `seconds`: since its beginning, or that it took."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    set_index: int
+    is_deep: bool = False
+    began_ns: int
+    """Wall clock, nanoseconds since 1970."""
+    seconds: float
+    is_done: bool
+    rows: int = 0
+    rows_total: int = 0
+    """Of a deep scan: about how many there are."""
+    bytes_read: int = 0
+    """Of a deep scan, on all drives together."""
+    keys_differing: int = 0
+    healed: int = 0
+    unhealed: int = 0
+
+
+class RebuildStatus(BaseModel):
+    """The rebuild of a drive. Versions and bytes of objects; totals are another drive's, rates a second."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    set_index: int
+    slot: int
+    drive_id: str
+    versions_done: int
+    versions_total: int
+    bytes_done: int
+    bytes_total: int
+    rate_versions: float
+    rate_bytes: float
+    eta_seconds: float | None
+    """None while nothing can be said."""
+    is_resumed: bool
+    """It goes on where an earlier process stopped."""
+
+
+class HealerStatus(BusMessage):
+    """liteio.v1.heal.status, and the answer to liteio.v1.ctl.healer.status: what one healer does now."""
+
+    host: str
+    pid: int
+    release: str
+    """The version of liteio."""
+    deployment_id: str
+    time_ns: int
+    """When it was so: wall clock, nanoseconds since 1970."""
+    is_yielding: bool
+    """Clients are busy, and healing takes only `share` of the time."""
+    share: float
+    client_calls: float
+    """Calls for clients a second, on the busiest drive."""
+    duties: tuple[str, ...]
+    """The loops that this healer has, by name and set: "scan 0"."""
+    repairing: int
+    """Reported objects in hand."""
+    queue_length: int | None = None
+    """Reported objects that wait or are in anybody's hand; None while the bus does not tell."""
+    dead_letters: int | None = None
+    """Reported objects that were given up, by anybody."""
+    left_for_scan: int = 0
+    """Reported objects left, since the start, for the scan that follows a drive's return."""
+    objects_healed: int = 0
+    """Since the start: objects of which shards or records were made again. Those of rebuilds are counted there."""
+    bytes_healed: int = 0
+    """Since the start: bytes of the shards made again."""
+    rate_objects: float = 0.0
+    """Objects a second, lately."""
+    rate_bytes: float = 0.0
+    rebuilds: tuple[RebuildStatus, ...] = ()
+    scans: tuple[ScanStatus, ...] = ()
+    unhealed: tuple[UnhealedKey, ...] = ()
+    """The first of what the last scans could not make whole."""
+
+
 class S3EventMessage(BaseModel):
     """liteio.v1.events.<bucket>.<group>.<name>: the S3 event record, in the envelope that MinIO's consumers know.
 

@@ -400,7 +400,7 @@ class Listing(Protocol):
 class HealResult:
     """`shards_total`/`shards_good` counted raw after the repair; `is_whole` only when N of N verify
     and all is settled. `waits_for_drives`: not whole, while drives are away or take nothing: more can only be done when
-    they are back. `rewritten_bytes`: of the shards that were made again."""
+    they are back. `bytes_read`: by each drive, to verify shards."""
 
     is_whole: bool
     shards_total: int
@@ -408,7 +408,7 @@ class HealResult:
     rewritten: int
     problems: tuple[str, ...] = ()
     waits_for_drives: bool = False
-    rewritten_bytes: int = 0
+    bytes_read: int = 0
 
 
 class ObjectLayer(ObjectReads, ObjectWrites, Buckets, Multipart, Listing, Protocol):

@@ -14,6 +14,7 @@ from liteio_contracts.storage import TAKES_WRITES, CasScope, Commit, DriveStatus
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
 from liteio_erasure.bitrot import verify_block
 from liteio_formats.record import Record
+from liteio_objects.deep_scanning import DeepScan
 from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
 from liteio_objects.engine import Engine
 from liteio_objects.pacing import Pacer
@@ -37,6 +38,10 @@ class Healer:
         """Under way, by set and slot."""
         self.scans: dict[int, Scan] = {}
         """The last of each set, under way or done."""
+        self.deep_scans: dict[int, DeepScan] = {}
+        """The last of each set, under way or done, in this process."""
+        self.objects_healed = self.bytes_healed = 0
+        """Objects of which something was made again and that are whole now, and the bytes of shards made again."""
 
     async def heal_key(self, drive_set: DriveSet, name: KeyName, *, verify: bool = True) -> HealResult:
         """Settle every register of the key, then count and, where it can be done, rewrite shards that are not good.
@@ -47,20 +52,28 @@ class Healer:
         held = await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
         problems = [str(answer) for answer in held.values() if isinstance(answer, StorageError)]
         version_ids = sorted({version_id for ids in values(held).values() for version_id in ids})
-        total = good = rewritten = 0
+        total = good = rewritten = bytes_read = 0
+        shards_given = bytes_given = 0
         for version_id in version_ids:
-            outcome = await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
+            settling = await self._engine.settler.settle_on(drive_set, name, version_id, deadline=self._deadline())
+            outcome, shards_given = settling.settled, shards_given + settling.given
+            bytes_read += _shard_bytes(settling.size_bytes, drive_set) if verify else 0
+            bytes_given += settling.given * _shard_bytes(settling.size_bytes, drive_set)
             if outcome in (Settled.PARTIAL, Settled.UNDECIDED):
                 problems.append(f"version {version_id or 'null'} is {outcome.name.lower()}")
             counted = await self._heal_register(drive_set, name, version_id, verify, problems)
             total, good, rewritten = total + counted[0], good + counted[1], rewritten + counted[2]
         is_whole = not problems and good == total
+        if rewritten or shards_given:
+            self.objects_healed += is_whole
+            self.bytes_healed += bytes_given
         return HealResult(
             is_whole=is_whole,
             shards_total=total,
             shards_good=good,
-            rewritten=rewritten,
+            rewritten=rewritten + shards_given,
             problems=tuple(problems),
+            bytes_read=bytes_read,
             waits_for_drives=not is_whole and not await self._all_take_writes(drive_set),
         )
 
@@ -80,6 +93,13 @@ class Healer:
         scan = self.scans[drive_set.set_index] = Scan(self._engine, self, drive_set, self.pacer)
         await (scan.verify() if verify else scan.compare())
         return scan.unhealed
+
+    async def scan_deeply(self, drive_set: DriveSet, *, bytes_a_second: float, every_seconds: float) -> None:
+        """Read and verify everything, at so many bytes a second of each drive, going on where this stopped; nothing
+        when the last pass began less than `every_seconds` ago (liteio_objects.deep_scanning)."""
+        scan = DeepScan(self._engine, self, drive_set, self.pacer, bytes_a_second)
+        self.deep_scans[drive_set.set_index] = scan
+        await scan.run(every_seconds)
 
     # --- how
 
@@ -106,6 +126,7 @@ class Healer:
         if not bad:
             return drive_set.code.width, drive_set.code.width, 0
         repaired = await self._rewrite(drive_set, name, registers, live, bad)
+        self.bytes_healed += len(repaired) * _shard_bytes(live.record.size_bytes, drive_set)
         again = await self._bad_indexes(
             drive_set,
             await read_registers(drive_set, name, (version_id,), wants_payload=True, deadline=self._deadline()),
@@ -185,3 +206,8 @@ class Healer:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(CALL_SECONDS, self._engine.clock)
+
+
+def _shard_bytes(size_bytes: int, drive_set: DriveSet) -> int:
+    """About what one drive holds of an object."""
+    return -(-size_bytes // drive_set.code.k)

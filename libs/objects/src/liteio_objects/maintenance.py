@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _PAGE: Final = 1000
 _NS: Final = 1_000_000_000
 _DAY_SECONDS: Final = 86_400.0
+_DEEP_LOOK_SECONDS: Final = 600.0  # how often it is asked whether the next deep scan is due
 _NEW_SETS_EVERY_SECONDS: Final = 5.0
 
 
@@ -37,6 +38,8 @@ class UpkeepTimes:
     unsettled_seconds: PROTOCOL: rows unsettled for so long are settled by whoever finds them.
     open_upload_seconds: an upload that nobody completed or aborted is aborted after so long.
     completed_upload_seconds: how long a repeated Complete finds what the first one did.
+    deep_scan_bytes: a second, of each drive that are read to verify everything; 0: never.
+    deep_scan_every: how long after its beginning a deep scan is followed by the next.
     """
 
     settle_every: float = 5.0
@@ -45,6 +48,8 @@ class UpkeepTimes:
     collect_every: float = 30.0
     expire_every: float = 3600.0
     scan_every: float = 6 * 3600.0
+    deep_scan_bytes: float = 0.0
+    deep_scan_every: float = 30 * _DAY_SECONDS
     open_upload_seconds: float = 7 * _DAY_SECONDS
     completed_upload_seconds: float = 7 * _DAY_SECONDS
     call_seconds: float = 30.0
@@ -81,6 +86,8 @@ class Upkeep:
             ("collect", times.collect_every, self.collect_set),
             ("scan", times.scan_every, self.scan_set),
         )
+        if times.deep_scan_bytes > 0:
+            loops += (("deep", _DEEP_LOOK_SECONDS, self.scan_set_deeply),)
         for name, seconds, work in loops:
             group.create_task(self._keep(f"{name} {set_index}", seconds, partial(work, set_index)))
 
@@ -148,6 +155,13 @@ class Upkeep:
     async def scan_set(self, set_index: int) -> None:
         await self._scan_set(self._set(set_index))
 
+    async def scan_set_deeply(self, set_index: int) -> None:
+        await self.store.healer.scan_deeply(
+            self._set(set_index),
+            bytes_a_second=self._times.deep_scan_bytes,
+            every_seconds=self._times.deep_scan_every,
+        )
+
     # --- how
 
     @property
@@ -167,7 +181,8 @@ class Upkeep:
     async def _settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId) -> bool:
         """Whether the register is settled now. The trouble of one must not keep the others waiting."""
         try:
-            outcome = await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
+            async with self.store.healer.pacer.turn():
+                outcome = await self._engine.settler.settle(drive_set, name, version_id, deadline=self._deadline())
         except Exception:
             _log.exception("%s, version %s: can not be settled", name, version_id or "null")
             return False

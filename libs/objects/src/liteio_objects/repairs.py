@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import Clock
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import KeyName
@@ -48,6 +49,7 @@ class RepairQueue:
 
     async def run(self, healer: Healer, is_busy: Callable[[], bool] = lambda: False) -> None:
         """Heal until cancelled; waits a little before each key while `is_busy`."""
+        IS_BACKGROUND.set(True)
         while True:
             if not self._queue:
                 self._wake.clear()

@@ -48,12 +48,13 @@ class Settled(Enum):
 
 class Outcome(NamedTuple):
     """What a settling pass came to; `holders`: the slots that surely hold the register's newest record now.
-    `is_version`: it is a value or a delete marker; `size_bytes`: of the object."""
+    `is_version`: it is a value or a delete marker; `size_bytes`: of the object; `given`: drives that had lacked it."""
 
     settled: Settled
     holders: frozenset[int] = frozenset()
     is_version: bool = False
     size_bytes: int = 0
+    given: int = 0
 
 
 class Settler:
@@ -128,6 +129,7 @@ class Settler:
     ) -> Outcome:
         if _is_finished(weighed, views, drive_set):
             return _outcome(Settled.WHOLE, weighed.holders, weighed.record)
+        had = len(weighed.holders)
         holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
             return Outcome(Settled.UNDECIDED)
@@ -137,7 +139,7 @@ class Settler:
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
         await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
         settled = Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
-        return _outcome(settled, holders, weighed.record)
+        return _outcome(settled, holders, weighed.record, given=len(holders) - had)
 
     async def _is_dead(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
         """R1: whether the record can not come to W drives any more, because of fences that are asked for if need be."""
@@ -200,9 +202,9 @@ class Settler:
         return {indexes[index]: row(indexes[index]) for index in staged}
 
 
-def _outcome(settled: Settled, holders: frozenset[int], record: Record) -> Outcome:
+def _outcome(settled: Settled, holders: frozenset[int], record: Record, *, given: int = 0) -> Outcome:
     is_version = record.kind is not Kind.TOMBSTONE
-    return Outcome(settled, holders, is_version, record.size_bytes if is_version else 0)
+    return Outcome(settled, holders, is_version, record.size_bytes if is_version else 0, given)
 
 
 def _is_finished(weighed: Weighed, views: Mapping[int, View], drive_set: DriveSet) -> bool:

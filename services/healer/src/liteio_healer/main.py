@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 
+from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_cluster.opening import OpenStore, open_store, prepare_drives
 from liteio_drives.format_rules import FormatRefused
 from liteio_healer.settings import HealerSettings, load_settings
 from liteio_healer.subjects import serve_bus
-from liteio_objects.maintenance import Upkeep
+from liteio_objects.drive_watch import DriveWatch
+from liteio_objects.maintenance import Upkeep, UpkeepTimes
 from liteio_runtime.leash import watch_pipe
 from liteio_runtime.process import CONFIG_EXIT_CODE
 from liteio_runtime.service_settings import report_settings_problem
@@ -51,13 +53,21 @@ async def run(settings: HealerSettings) -> None:
 
 async def _serve(settings: HealerSettings) -> None:
     """Opening may take as long as the storage nodes do, and can be told to stop."""
+    IS_BACKGROUND.set(True)  # for all that follows: no client waits for it
     async with open_store(settings, SystemClock(), SystemRandomness()) as opened:
         await _look_after(opened, settings)
 
 
 async def _look_after(opened: OpenStore, settings: HealerSettings) -> None:
-    upkeep = Upkeep(opened.store)
+    times = UpkeepTimes(
+        scan_every=settings.scan_hours * 3600,
+        deep_scan_bytes=settings.deep_scan_bytes_per_second,
+        deep_scan_every=settings.deep_scan_days * 86_400,
+    )
+    upkeep = Upkeep(opened.store, times)
+    watch = DriveWatch(opened.store.engine, opened.store.healer.pacer)
     async with asyncio.TaskGroup() as group:
+        group.create_task(watch.run())
         group.create_task(upkeep.run())
         if settings.nats_url:
-            group.create_task(serve_bus(opened, settings, upkeep.duties))
+            group.create_task(serve_bus(opened, upkeep, watch, settings))

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from liteio_base.limits import MIB
 from liteio_cluster.settings import StoreSettings
 from liteio_runtime.service_settings import read_config, read_files
 
@@ -31,6 +32,12 @@ class HealerSettings(StoreSettings):
     """The region that events name."""
     heal_workers: int = Field(default=4, ge=1, le=256)
     """Reported objects that are repaired at a time."""
+    scan_hours: float = Field(default=6.0, gt=0)
+    """How often what the drives hold is compared, in hours."""
+    deep_scan_bytes_per_second: float = Field(default=8 * MIB, ge=0)
+    """How much of each drive is read and hashed a second, to find what rotted; 0: nothing."""
+    deep_scan_days: float = Field(default=30.0, gt=0)
+    """How long after its beginning a deep scan is followed by the next, in days."""
 
 
 def load_settings(environment: Mapping[str, str]) -> HealerSettings:
