@@ -30,7 +30,7 @@ def wrong_bytes(trial: Trial) -> str:
     ) as rig:
         s3 = rig.client(0, timeout_seconds=30)
         s3.create_bucket(BUCKET)
-        possible: dict[str, list[bytes]] = {}
+        possible: dict[str, list[bytes | None]] = {}
         for number in range(trial.count):
             _spoil(rig, chance)
             key = f"k{chance.randrange(12):02}"
@@ -42,11 +42,14 @@ def wrong_bytes(trial: Trial) -> str:
         struck = sum(link.struck for link in rig.links.seen().values())
         rig.links.free()
         require(struck > 0, "no bit was turned")
-        for key in possible:
-            answer = s3.get(BUCKET, key)
-            require(answer.status == 200 and answer.body in possible[key], f"{key} in the end: {answer.status}")
+        held = {key: s3.get(BUCKET, key) for key in possible}
+        for key, answer in held.items():
+            value = answer.body if answer.status == 200 else None
+            require(answer.status in (200, 404) and value in possible[key], f"{key} in the end: {answer.status}")
         listed = s3.list_keys(BUCKET)
-        require(sorted(listed) == sorted(possible), "the listing differs")
+        require(
+            sorted(listed) == sorted(key for key, answer in held.items() if answer.is_success), "the listing differs"
+        )
         s3.close()
     shown = ", ".join(f"{many} {what}" for what, many in counts.items())
     return f"{struck} bits turned; {shown}; no wrong byte read, nothing acknowledged lost"
@@ -70,7 +73,7 @@ def _spoil(rig: Rig, chance: random.Random) -> None:
     rig.links.rule_all(rules)
 
 
-def _put(s3: S3Client, key: str, body: bytes, possible: dict[str, list[bytes]], counts: dict[str, int]) -> None:
+def _put(s3: S3Client, key: str, body: bytes, possible: dict[str, list[bytes | None]], counts: dict[str, int]) -> None:
     try:
         answer = s3.put(BUCKET, key, body)
     except NoAnswer:
@@ -80,19 +83,21 @@ def _put(s3: S3Client, key: str, body: bytes, possible: dict[str, list[bytes]], 
         possible[key] = [body]
         counts["acknowledged"] += 1
     else:
-        possible.setdefault(key, []).append(body)
+        possible.setdefault(key, [None]).append(body)
         counts["not known"] += 1
 
 
-def _get(s3: S3Client, key: str, possible: dict[str, list[bytes]], counts: dict[str, int]) -> None:
+def _get(s3: S3Client, key: str, possible: dict[str, list[bytes | None]], counts: dict[str, int]) -> None:
     try:
         answer = s3.get(BUCKET, key)
     except NoAnswer:
         counts["refused"] += 1
         return
-    if answer.status == 200:
-        require(answer.body in possible[key], f"{key}: wrong bytes")
+    if answer.status in (200, 404):
+        value = answer.body if answer.status == 200 else None
+        require(value in possible[key], f"{key}: wrong bytes, or gone: {answer.status}")
+        possible[key] = possible[key][possible[key].index(value) :]
         counts["read right"] += 1
     else:
-        require(answer.status >= 500, f"{key}: GET is answered {answer.status}, {len(possible[key])} possible values")
+        require(answer.status >= 500, f"{key}: GET is answered {answer.status}")
         counts["refused"] += 1
