@@ -22,7 +22,6 @@ from liteio_testkit.history import NEVER, Action, Call, Ledger, Operation, Outco
 from liteio_testkit.listing_history import ObservedListing, is_surely_absent, is_surely_there
 
 BUCKET: Final = "history"
-_KEY_OPERATIONS_MAX: Final = 150
 _KEY_UNKNOWN_MAX: Final = 6
 _TIMEOUT_SECONDS: Final = 12.0
 _PAUSE_SECONDS: Final = 0.1  # after trouble
@@ -37,10 +36,6 @@ class _Key:
     name: str
     operations: int = 0
     unknown: int = 0
-
-    @property
-    def is_worn(self) -> bool:
-        return self.operations >= _KEY_OPERATIONS_MAX or self.unknown >= _KEY_UNKNOWN_MAX
 
 
 @dataclass
@@ -59,6 +54,7 @@ class SharedKeys:
     seed: int
     client_count: int = 16
     keys_at_once: int = 6
+    key_operations_max: int = 150  # the fewer keys, the more happens at once, and the longer is the search for an order
     bucket: str = BUCKET
     ledger: Ledger = field(default_factory=Ledger)
     listings: list[ObservedListing] = field(default_factory=list)
@@ -261,9 +257,10 @@ class SharedKeys:
 
     def _some_key(self) -> _Key:
         at = self._chance.randrange(len(self._keys))
-        if self._keys[at].is_worn:
-            self._keys[at] = self._new_key()
-        return self._keys[at]
+        key = self._keys[at]
+        if key.operations >= self.key_operations_max or key.unknown >= _KEY_UNKNOWN_MAX:
+            key = self._keys[at] = self._new_key()
+        return key
 
     def _new_key(self) -> _Key:
         self._made += 1
