@@ -224,3 +224,24 @@ async def test_what_was_only_being_written_is_left_alone(monkeypatch: pytest.Mon
     await scan.compare()
     assert b"missed" in looked
     assert scan.healed == 0
+
+
+async def test_a_scan_heals_files_that_are_gone_though_all_indexes_agree() -> None:
+    bench = StoreBench.of()
+    await bench.make_bucket()
+    for number in range(6):
+        await bench.put(f"k{number}", bytes([number]) * 200_000)
+    await bench.settle()
+    lost = bench.drives[1].shard_files[2]
+    bench.drives[1].lose_shard(lost)
+    bench.drives[3].tear_shard(bench.drives[3].shard_files[4], 0)
+    [drive_set] = bench.store.engine.store_map.sets
+    assert await bench.store.healer.scan(drive_set) == []
+    scan = bench.store.healer.scans[0]
+    assert (scan.compared.keys_differing, scan.files, scan.files_missing, scan.healed) == (0, 24, 2, 2)
+    assert lost in bench.drives[1].shard_files
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    for number in range(6):
+        name = KeyName(Space.OBJECT, bucket.bucket_id, b"k%d" % number)
+        census = await take_census(bench.drives, name, NULL_VERSION, deadline=bench.deadline)
+        assert census.is_whole, str(census)

@@ -265,6 +265,9 @@ class ScanStatus(BaseModel):
     bytes_read: int = 0
     """Of a deep scan, on all drives together."""
     keys_differing: int = 0
+    files: int = 0
+    """Shard files that drives looked for, all drives together."""
+    files_missing: int = 0
     healed: int = 0
     unhealed: int = 0
 

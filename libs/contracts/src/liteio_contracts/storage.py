@@ -322,6 +322,16 @@ class DigestAnswer(msgspec.Struct, frozen=True, array_like=True):
     ranges: tuple[RangeDigest, ...]
 
 
+class MissingShards(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a drive's look at its own shard files. `names`: keys of which a row names a file that is not there,
+    or is not as long as the record implies. `reached`: where to go on; None at the end. `looked_at`: files in the
+    stretch."""
+
+    names: tuple[KeyName, ...]
+    reached: KeyName | None
+    looked_at: int
+
+
 class ShardWriter(Protocol):
     """A shard file being written. Nothing names it until a commit does; `close` makes it durable, `abort` removes it.
     One of the two is always called. Left behind by a crash it is garbage and collected."""
@@ -412,6 +422,11 @@ class StorageAPI(Protocol):
     async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
         """What the drive holds, as digests over ranges of keys (liteio_contracts.range_digest says of what). Takes long
         for many rows, and lets other calls pass meanwhile."""
+
+    async def missing_shards(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> MissingShards:
+        """Compare the rows of the keys behind `after`, about `limit` of them, with the files that they name: whether
+        they are there and how long they are, not what they hold. A file that is replaced meanwhile may be told as
+        missing."""
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         """Every version id of which this drive holds a row, a tombstone or a fence."""

@@ -14,12 +14,13 @@ import apsw
 
 from liteio_base.check import check
 from liteio_base.ids import DriveId, Generation
-from liteio_contracts.storage import KeyAnswer, KeyQuery, StoredTopology
+from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery, StoredTopology
 from liteio_contracts.storage_errors import DriveOffline, GenerationChanged, StaleTopology
 from liteio_drives.files import FileSystem
 from liteio_drives.health import SyncFailed
 from liteio_drives.index_changes import Changes, Meta
 from liteio_drives.index_digests import DigestWalk
+from liteio_drives.index_files import NamedFiles, named_files
 from liteio_drives.index_glances import KeyGlances
 from liteio_drives.index_pages import PageReads
 from liteio_drives.index_reads import KeyReads
@@ -98,6 +99,9 @@ class DriveIndex:
     def advance_digests(self, walk: DigestWalk) -> None:
         """One step of it, inside `reading`."""
         walk.advance(self._sql)
+
+    def named_files(self, after: KeyName | None, limit: int) -> NamedFiles:
+        return named_files(self._sql, after, limit)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

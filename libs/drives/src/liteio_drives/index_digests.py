@@ -15,7 +15,7 @@ from liteio_formats.record import DIGEST_OFFSET, Space
 
 STEP_ROWS: Final = 1024
 _SEGMENT_ROWS: Final = 16  # what looking at one bucket costs, in rows
-_BEFORE_ALL_KEYS: Final = 0  # SQLite sorts every blob behind every number
+BEFORE_ALL_KEYS: Final = 0  # SQLite sorts every blob behind every number
 
 _DIGEST: Final = f"hex(substr(encoded, {DIGEST_OFFSET + 1}, {DIGEST_BYTES})) AS digest"
 _JOINED: Final = "count(*), ifnull(group_concat(digest, ''), '')"
@@ -94,7 +94,7 @@ class DigestWalk:
         """The first bucket at or behind the position that begins before the target; ranges that end before it begins
         are closed."""
         while True:
-            found = self._find_bucket(sql)
+            found = find_bucket(sql, self._at)
             if found is None:
                 return None
             space, bucket_id, number = found
@@ -109,22 +109,8 @@ class DigestWalk:
             else:
                 return None
             at = self._at
-            low = at.key if at is not None and (space, bucket_id) == at[:2] else _BEFORE_ALL_KEYS
+            low = at.key if at is not None and (space, bucket_id) == at[:2] else BEFORE_ALL_KEYS
             return _Segment(space, bucket_id, number, low, high)
-
-    def _find_bucket(self, sql: Sql) -> tuple[Space, BucketId, int] | None:
-        space, bucket_id, key = self._at if self._at is not None else KeyName(Space.OBJECT, BucketId(""), b"")
-        compare = ">" if key == BEHIND_ALL_KEYS else ">="
-        while True:
-            row = sql.execute(
-                f"SELECT bucket_id, number FROM buckets WHERE bucket_id {compare} ? ORDER BY bucket_id LIMIT 1",
-                (bucket_id,),
-            ).fetchone()
-            if row is not None:
-                return Space(space), row[0], row[1]
-            if space == max(Space):
-                return None
-            space, bucket_id, compare = Space(space + 1), BucketId(""), ">="
 
     def _take(self, sql: Sql, segment: _Segment) -> int:
         """One piece of a segment into the range under way. Returns how many records."""
@@ -191,3 +177,19 @@ class DigestWalk:
             self._close(self._bounds.pop())
         self._close(self._query.until)
         self.is_done = True
+
+
+def find_bucket(sql: Sql, at: KeyName | None) -> tuple[Space, BucketId, int] | None:
+    """The first space and bucket with names behind `at`, and the bucket's number."""
+    space, bucket_id, key = at if at is not None else KeyName(Space.OBJECT, BucketId(""), b"")
+    compare = ">" if key == BEHIND_ALL_KEYS else ">="
+    while True:
+        row = sql.execute(
+            f"SELECT bucket_id, number FROM buckets WHERE bucket_id {compare} ? ORDER BY bucket_id LIMIT 1",
+            (bucket_id,),
+        ).fetchone()
+        if row is not None:
+            return Space(space), row[0], row[1]
+        if space == max(Space):
+            return None
+        space, bucket_id, compare = Space(space + 1), BucketId(""), ">="

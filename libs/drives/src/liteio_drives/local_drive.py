@@ -30,6 +30,7 @@ from liteio_contracts.storage import (
     KeyQuery,
     ListPage,
     ListQuery,
+    MissingShards,
     OutboxRow,
     ShardFacts,
     ShardReader,
@@ -229,6 +230,13 @@ class LocalDrive:
                 return DigestAnswer(meta.generation, meta.is_authoritative, tuple(walk.ranges))
             if has_clients:
                 await self._clock.sleep(min(_DIGEST_RESTS * (now - began), _DIGEST_REST_SECONDS))
+
+    async def missing_shards(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> MissingShards:
+        found = await self._read(lambda index: index.named_files(after, limit), deadline)
+        missing: tuple[KeyName, ...] = ()
+        if found.files:
+            missing = await self._io.call(lambda _: self._folder.missing(found.files), deadline)
+        return MissingShards(missing, found.reached, len(found.files))
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         return await self._read(lambda index: index.keys.key_versions(name), deadline)

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.check import check
-from liteio_contracts.storage import ShardRef
+from liteio_contracts.storage import KeyName, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing
 from liteio_drives.claims import Claims
 from liteio_drives.files import FileSystem, read_all
 from liteio_drives.index_data import FileName
+from liteio_drives.index_files import ExpectedFile
 from liteio_drives.record_view import NamedFile, data_id_bytes
 from liteio_formats.footer import (
     ALIGNMENT_BYTES,
@@ -98,6 +99,18 @@ class ShardFolder:
         wanted = (file.shard_index, file.k, file.m, file.part_size_bytes)
         if staged.file_bytes != size or staged[1:] != wanted:
             raise ShardMissing("the staged shard is not the one that the row implies", **facts)
+
+    def missing(self, files: Iterable[ExpectedFile]) -> tuple[KeyName, ...]:
+        """The keys of those files that are not there, or not as long as they should be; each once, in order."""
+        found: dict[KeyName, None] = {}
+        for file in files:
+            try:
+                is_there = self.files.stat(self.path_of(file.name)).size_bytes == file.file_bytes
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:
+                found[file.key_name] = None
+        return tuple(found)
 
     def _inspect(self, path: str, facts: dict[str, object]) -> StagedFile:
         descriptor = self.files.open(path, os.O_RDONLY)

@@ -1,6 +1,7 @@
 """Scanning a set: finding keys that nobody reported, and having them healed.
 
-A comparison by digests finds what drives hold differently (liteio_objects.comparing). It finds neither bytes that
+A comparison by digests finds what drives hold differently (liteio_objects.comparing), and each drive tells which of the
+files that its rows name are not there. This finds neither bytes that
 rotted, since no record is read, nor ends of uploads and buckets that must be confirmed again; buckets and uploads, of
 which there are few, are therefore looked at one by one. `verify` reads everything.
 """
@@ -14,6 +15,7 @@ from liteio_base.deadline import Deadline
 from liteio_base.ids import HybridTime, VersionId
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import KeyName
+from liteio_contracts.storage_errors import StorageError
 from liteio_formats.bodies import UploadState, decode_upload_body
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.comparing import Compared, Comparison
@@ -27,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 UNHEALED_MAX: Final = 1000  # keys that one scan reports
 KEYS_AT_ONCE: Final = 8
+FILES_PAGE: Final = 1000
 # Drives forget settled tombstones 30 days after they came, each in its own time, and one that was rebuilt later: what
 # is about to go is not compared, or it would be brought back from one drive to another for ever.
 TOMBSTONES_COMPARED_SECONDS: Final = 29 * 86_400.0
@@ -47,7 +50,7 @@ class Scan:
         self._ended: float | None = None
         self.began_ns = engine.clock.now_ns()
         self.compared = Compared()
-        self.healed = 0
+        self.healed = self.files = self.files_missing = 0
         self.unhealed: list[tuple[KeyName, HealResult]] = []
         """The first of what is not whole yet."""
         self.unhealed_count = 0
@@ -68,6 +71,7 @@ class Scan:
         self.compared = comparison.seen
         async for names in comparison.differing((Space.OBJECT, Space.PART)):
             await self._heal_all(names)
+        await asyncio.gather(*(self._look_for_files(slot) for slot in sorted(comparison.seen.slots)))
         self._ended = self._engine.clock.monotonic()
 
     async def verify(self) -> None:
@@ -76,6 +80,25 @@ class Scan:
             for name in stretch.names:
                 await self._heal(name, verify=True)
         self._ended = self._engine.clock.monotonic()
+
+    async def _look_for_files(self, slot: int) -> None:
+        """Heal keys of which a file is missing on this drive, or is too short."""
+        drive = self._drive_set.drives[slot]
+        after: KeyName | None = None
+        while True:
+            try:
+                found = await drive.missing_shards(after, FILES_PAGE, deadline=self._deadline())
+            except StorageError as trouble:
+                _log.info("the files of slot %s are not all looked for: %s", slot, trouble)
+                return
+            self.files += found.looked_at
+            self.files_missing += len(found.names)
+            for name in found.names:
+                async with self._pacer.turn():
+                    await self._heal(KeyName(*name), verify=True)
+            after = found.reached
+            if after is None:
+                return
 
     async def _look_at_few(self, spaces: Sequence[Space]) -> None:
         async for stretch in walk_set(self._drive_set, self._deadline, spaces=spaces):

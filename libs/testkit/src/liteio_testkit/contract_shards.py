@@ -3,10 +3,12 @@
 import pytest
 
 from liteio_base.limits import BLOCK_BYTES
-from liteio_contracts.storage import ShardRef
+from liteio_contracts.storage import KeyName, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing
+from liteio_formats.record import PartEntry
 from liteio_testkit.contract_bench import Bench, K, M, block_hashes, collect_all, data_of, shard_blocks
 
+ID_A = "0" * 31 + "a"
 FIVE_BLOCKS_BYTES = 4 * BLOCK_BYTES + 1001
 
 
@@ -117,6 +119,42 @@ class ShardContract:
             await bench.drive.open_shard(data_of(old), 0, 1, deadline=bench.soon)
         assert list(await reader.read(4)) == expected[1:]
         await reader.close()
+
+    # -- a drive's look at its own files
+
+    async def test_files_that_are_there_are_looked_for_and_none_is_missing(self, bench: Bench) -> None:
+        other = bench.new_bucket()
+        await bench.put_staged(b"one", 5)
+        await bench.put_staged(b"one", 6, ID_A)
+        await bench.put(b"none", 5)
+        await other.put_staged(b"two", 5, size_bytes=FIVE_BLOCKS_BYTES)
+        parts = tuple([await bench.stage(size, number=number) for number, size in ((1, BLOCK_BYTES), (2, 1))])
+        await bench.put(b"parts", 5, size_bytes=BLOCK_BYTES + 1, parts=parts)
+        await bench.put_part("ab" * 24, await bench.stage(300_000), 6)
+        tiny = PartEntry(1, 3, bench.new_data_id(), "")
+        inline = bench.record(b"inline", 5, is_inline=True, size_bytes=3, parts=(tiny,))
+        await bench.commit(inline, payload=b"abc", payload_hash=b"h" * 32)
+        for limit in (1, 2, 1000):
+            assert await self._look(bench, limit) == ([], 6)
+
+    async def test_a_look_ends_on_a_drive_with_many_rows_that_name_no_files(self, bench: Bench) -> None:
+        for start in range(0, 10_000, 500):
+            await bench.commit(*(bench.record(b"%05d" % number, 5) for number in range(start, start + 500)))
+        await bench.put_staged(b"zz", 5)
+        assert await self._look(bench, 100_000) == ([], 1)
+
+    async def _look(self, bench: Bench, limit: int) -> tuple[list[KeyName], int]:
+        """What is missing, and how many files were looked for."""
+        missing: list[KeyName] = []
+        looked, after = 0, None
+        while True:
+            found = await bench.drive.missing_shards(after, limit, deadline=bench.soon)
+            missing += found.names
+            looked += found.looked_at
+            if found.reached is None:
+                return missing, looked
+            assert after is None or found.reached > after, "it moves on"
+            after = found.reached
 
     # -- garbage
 

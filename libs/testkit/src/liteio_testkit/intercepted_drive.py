@@ -19,6 +19,7 @@ from liteio_contracts.storage import (
     KeyQuery,
     ListPage,
     ListQuery,
+    MissingShards,
     OutboxRow,
     ShardFacts,
     ShardReader,
@@ -110,6 +111,12 @@ class InterceptedDrive:
 
     async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
         return await self.intercept("range_digests", lambda at: self.inner.range_digests(query, deadline=at), deadline)
+
+    async def missing_shards(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> MissingShards:
+        def call(at: Deadline) -> Awaitable[MissingShards]:
+            return self.inner.missing_shards(after, limit, deadline=at)
+
+        return await self.intercept("missing_shards", call, deadline)
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         return await self.intercept("key_versions", lambda at: self.inner.key_versions(name, deadline=at), deadline)

@@ -33,6 +33,7 @@ from liteio_contracts.storage import (
     KeyQuery,
     ListPage,
     ListQuery,
+    MissingShards,
     OutboxRow,
     RowCommit,
     ShardFacts,
@@ -58,7 +59,7 @@ from liteio_contracts.storage_errors import (
 )
 from liteio_formats.bodies import BucketState, UploadState, decode_bucket_body, decode_upload_body
 from liteio_formats.keys import part_prefix, split_upload_key
-from liteio_formats.record import Kind, Record, Space, decode_record
+from liteio_formats.record import Kind, PartEntry, Record, Space, decode_record
 from liteio_testkit.held_key import HeldFence, HeldKey, HeldRow
 from liteio_testkit.memory_digests import digest_ranges
 from liteio_testkit.memory_listing import list_items
@@ -258,6 +259,21 @@ class MemoryDrive:
         self._check_reachable(deadline)
         ranges = digest_ranges(((name, self._state.get(name)) for name in self._state.names(query.after)), query)
         return DigestAnswer(self._generation, self._is_authoritative, tuple(ranges))
+
+    async def missing_shards(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> MissingShards:
+        self._check_reachable(deadline)
+        names = [name for name in self._state.names(after) if self._state.get(name).rows]
+        looked, missing = 0, []
+        for name in names[:limit]:
+            wanted = [(row, part) for row in self._state.get(name).rows for part in _parts_in_files(row.record)]
+            looked += len(wanted)
+            if not all(self._has_file(row, part) for row, part in wanted):
+                missing.append(name)
+        return MissingShards(tuple(missing), names[limit - 1] if len(names) > limit else None, looked)
+
+    def _has_file(self, row: HeldRow, part: PartEntry) -> bool:
+        file = self._state.files.get((part.data_id, part.number))
+        return file is not None and file.serves(part, row.record.k, row.record.m, row.shard_index)
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
         self._check_reachable(deadline)
@@ -485,3 +501,7 @@ def _is_open_value(held: HeldKey) -> bool:
         return False
     is_upload = head.record.space is Space.UPLOAD
     return not is_upload or decode_upload_body(head.record.body).state is UploadState.OPEN
+
+
+def _parts_in_files(record: Record) -> list[PartEntry]:
+    return [] if record.is_inline else [part for part in record.parts if part.size_bytes]

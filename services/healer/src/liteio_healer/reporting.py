@@ -138,6 +138,8 @@ def scan_status(set_index: int, scan: Scan) -> ScanStatus:
         is_done=scan.is_done,
         rows=scan.compared.rows,
         keys_differing=scan.compared.keys_differing,
+        files=scan.files,
+        files_missing=scan.files_missing,
         healed=scan.healed,
         unhealed=scan.unhealed_count,
     )

@@ -20,6 +20,7 @@ from liteio_contracts.storage import (
     KeyQuery,
     ListPage,
     ListQuery,
+    MissingShards,
     OutboxRow,
     ShardFacts,
     ShardReader,
@@ -114,6 +115,10 @@ class RemoteDrive:
 
     async def range_digests(self, query: DigestQuery, *, deadline: Deadline) -> DigestAnswer:
         found: DigestAnswer = await self._ask("range_digests", query, deadline=deadline)
+        return found
+
+    async def missing_shards(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> MissingShards:
+        found: MissingShards = await self._ask("missing_shards", after, limit, deadline=deadline)
         return found
 
     async def key_versions(self, name: KeyName, *, deadline: Deadline) -> Sequence[VersionId]:
