@@ -148,15 +148,24 @@ class ObjectWriting:
         return place if place.is_only else await self._engine.homes.find(info.bucket_id, key, deadline=deadline)
 
     async def _write(self, request: PutObject, info: BucketInfo, staged: Staged, seconds: float) -> ObjectInfo:
-        first_id = info.bucket_id
 
         async def work(info: BucketInfo) -> ObjectInfo:
-            if info.bucket_id != first_id:  # Deleted and made anew meanwhile: the bytes lie where the old one's lie.
-                raise BucketMissing(request.bucket)
+            nonlocal staged
+            if info.bucket_id != staged.draft.bucket_id:  # Deleted and made anew, through another gateway likely.
+                staged = await self._bring_over(staged, info, seconds)
             return await self._engine.tasks.to_its_end(self._write_staged(request, info, staged, seconds))
 
         deadline = Deadline.after(seconds, self._engine.clock)
         return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
+
+    async def _bring_over(self, staged: Staged, info: BucketInfo, seconds: float) -> Staged:
+        """The same for a bucket of the same name, whose keys live elsewhere. Raises BucketMissing for linked bytes."""
+        if staged.is_linked:
+            raise BucketMissing(info.name)
+        place = await self._home(info, staged.draft.key, Deadline.after(seconds, self._engine.clock))
+        draft = msgspec.structs.replace(staged.draft, bucket_id=info.bucket_id)
+        there = msgspec.structs.replace(staged, draft=draft)
+        return await move_staged(there, place, self._engine.shard_io, self._engine.randomness)
 
     async def _write_staged(self, request: PutObject, info: BucketInfo, staged: Staged, seconds: float) -> ObjectInfo:
         """Commit it where the key lives, after moving the bytes there if they lie elsewhere."""
