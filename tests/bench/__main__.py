@@ -1,4 +1,4 @@
-"""`python -m tests.bench speed`, `growth` and `store`; `make bench` runs all."""
+"""`python -m tests.bench speed`, `growth`, `store` and `gateways`; `make bench` runs all."""
 
 import argparse
 import asyncio
@@ -6,9 +6,9 @@ import asyncio
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print liteio's figures, beside a peer's where there is one.")
-    parser.add_argument("what", choices=("speed", "growth", "store"), nargs="?", default="speed")
+    parser.add_argument("what", choices=("speed", "growth", "store", "gateways"), nargs="?", default="speed")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of liteio and its peer")
-    parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `speed`")
+    parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `speed` and `gateways`")
     parser.add_argument("--keys", type=int, default=1_000_000, help="how far `growth` goes")
     options = parser.parse_args()
     if options.what == "speed":
@@ -19,6 +19,10 @@ def main() -> None:
         from tests.bench.store import measure_store
 
         measure_store()
+    elif options.what == "gateways":
+        from tests.bench.gateways import compare_gateways
+
+        asyncio.run(compare_gateways(options.size))
     else:
         from tests.bench.growth import grow
 
