@@ -25,22 +25,6 @@ class OpenFault:
     program: Callable[[Trial], str] | None = None
 
 
-def _new_key_race(trial: Trial) -> str:
-    """Three gateways without locks create one key at once."""
-    from tests.faults.one_key import Meeting, run_meetings
-
-    from liteio_testkit.sim import Sim
-    from liteio_testkit.sim_network import LinkPlan
-
-    plan = LinkPlan(slow_rate=0.05, slow_seconds=(0.02, 2.0))
-
-    def meeting_of(sim: Sim) -> Meeting:
-        skews = (0.0, 0.0, 0.0)
-        return Meeting(skews, plan=plan, clients=5, weights=(5, 3, 6, 5, 5), pause_seconds=0.005, is_new_key=True)
-
-    return str(run_meetings(meeting_of, trial.seed, trial.count))
-
-
 def _slow_drive(trial: Trial) -> str:
     """The p99 of GETs beside a drive that takes 200 ms more, against three times the usual."""
     from tests.faults.machine import machine_in
@@ -96,15 +80,6 @@ OPEN: Final = (
         "`.venv/bin/python -m tests.faults.open_faults slow-drive`",
         "slow-drive",
         _slow_drive,
-    ),
-    OpenFault(
-        35,
-        "without locks, when several gateways PUT the same new key at once, one of them may take effect twice: its "
-        "unread commit is taken by W drives and refused by one that a rival reached, a reader sees it, a conditional "
-        "write replaces it, then its writer commits it again as a newer record. About 1 of 1,000 such meetings. "
-        "`.venv/bin/python -m tests.faults.open_faults new-key-race`",
-        "new-key-race",
-        _new_key_race,
     ),
 )
 

@@ -160,6 +160,7 @@ class Committer:
         may_be_new = _may_make_a_key(write)
         guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new and read is None else None
         is_in_doubt = False
+        guessed: Record | None = None  # what some drives may hold of an unread commit
         if guess is not None:
             record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
             # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
@@ -171,10 +172,13 @@ class Committer:
             if count_values(answers) + refused < drive_set.code.write_quorum:
                 self._raise_unless_retriable(drive_set, write, record, answers)
             is_in_doubt = refused < len(answers)
+            guessed = record if is_in_doubt else None
             write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
         for attempt in range(ATTEMPTS_MAX):
             basis, decided = read or await self._read(drive_set, write, deadline=deadline)
             read = None
+            if guessed is not None and await self._was_succeeded(drive_set, write, guessed, deadline):
+                return guessed
             if may_be_new:
                 self._new_keys.learn(drive_set, write.name.bucket_id, basis)
             if write.check is not None:
@@ -193,6 +197,19 @@ class Committer:
         if write.check is not None:
             raise ConditionalConflict("rival writes won every time")
         raise OperationTimeout("rival writes won every time")
+
+    async def _was_succeeded(
+        self, drive_set: DriveSet, write: VersionWrite, guessed: Record, deadline: Deadline
+    ) -> bool:
+        """Whether an unread commit that some drives took stood for its key until a writer that knew of it wrote what
+        stands there now. Somebody may have read it before that: written once more, it would take effect twice.
+
+        Asked after the basis of the next attempt was read: a successor that comes later is refused by it, or refuses.
+        """
+        successor = await self._reader.successor(
+            drive_set, write.name, guessed.version_id, guessed.time, deadline=deadline
+        )
+        return successor is not None and successor.base >= guessed.time
 
     async def _read(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Reading:
         is_conditional = write.check is not None

@@ -119,6 +119,21 @@ class KeyReader:
         payloads = payload_shards(registers, weighed.record, weighed.entry.digest) if wants_payload else {}
         return Found(weighed.record, decided_time, payloads)
 
+    async def successor(
+        self, drive_set: DriveSet, name: KeyName, version_id: VersionId, time: HybridTime, *, deadline: Deadline
+    ) -> Record | None:
+        """The record that stands for a version id, a tombstone included, when it is newer than `time`. Raises
+        ReadQuorumLost."""
+        deadline = deadline.sooner(READ_SECONDS)
+        registers = await self.registers(drive_set, name, (version_id,), wants_payload=False, deadline=deadline)
+        weighed = registers.decisions[version_id].weighed
+        if weighed is None or weighed.entry.time <= time:
+            return None
+        decision = await self.settled_enough(drive_set, name, registers, version_id, deadline=deadline)
+        if decision.verdict is not Verdict.HOLDS or decision.weighed is None or decision.weighed.entry.time <= time:
+            return None
+        return decision.weighed.record
+
     async def check_gone(
         self, drive_set: DriveSet, name: KeyName, version_id: VersionId, time: HybridTime, *, deadline: Deadline
     ) -> None:
