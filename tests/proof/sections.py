@@ -58,6 +58,27 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             r"^row \d+,|^\d+ rows",
         ),
         Section(
+            "Histories",
+            "Sixteen clients on few keys through two gateways, while nodes and gateways are killed, paused and parted "
+            "and their clocks step by an hour: every key's history is that of a register, listings are whole, nothing "
+            "that was acknowledged is lost, and a minute later all drives hold everything.",
+            ("-m", "tests.cluster.history", "--seconds", "60", "--runs", "10"),
+            r"^seed \d+|^\d+ runs",
+        ),
+        Section(
+            "Takeover",
+            "What clients notice of a node that is killed or hangs, of a drive that is slow, and of a gateway that "
+            "dies with a lock, in multiples of the healthy median.",
+            ("-m", "tests.cluster.takeover"),
+            "",
+        ),
+        Section(
+            "Soak",
+            "Half an hour of rotating faults under load: descriptors, threads, memory and queues are then as before.",
+            ("-m", "tests.cluster.soak", "--seconds", "1800"),
+            r"^at first|^round|^\d+ rounds",
+        ),
+        Section(
             "Clients",
             "Stock S3 clients over http and https, every byte compared; the table is in s3-compatibility.md.",
             ("-m", "pytest", "tests/clients", "-rsx"),
@@ -78,6 +99,12 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             "node with one copy, which syncs and codes nothing.",
             ("-m", "tests.bench", "speed"),
             "^(?!round )",
+        ),
+        Section(
+            "Gateways",
+            "One, two and three gateways over the same four nodes, all on this machine.",
+            ("-m", "tests.bench", "gateways"),
+            "",
         ),
         Section(
             "Growth",
