@@ -130,6 +130,15 @@ def test_one_command_is_enough_and_what_was_stored_outlives_it(store: Store) -> 
         assert end(again) == 0
 
 
+def test_what_heals_is_told(store: Store) -> None:
+    until(lambda: '"healers"' in store.liteio("admin", "heal", "status", "--drives", store.drives, "--json").stdout)
+    told = json.loads(store.liteio("admin", "heal", "status", "--drives", store.drives, "--json").stdout)
+    assert len(told["healing"]["healers"]) == 1
+    page = store.liteio("admin", "heal", "status", "--drives", store.drives).stdout
+    assert "1 healers" in page
+    assert "4 of 4 whole and online" in page
+
+
 def test_a_second_server_over_the_same_drives_is_refused(store: Store) -> None:
     second = store.liteio("server", "--drives", store.drives, "--address", f"127.0.0.1:{free_port()}")
     assert second.returncode == 2

@@ -15,8 +15,9 @@ from liteio_bus.subjects import events_of
 from liteio_contracts.messages import S3EventMessage
 from liteio_contracts.object_errors import BucketMissing, ObjectError
 from liteio_contracts.object_layer import BucketChange
+from liteio_runtime.bus_access import bus_url
 from liteio_runtime.problems import Problem, StartRefused
-from liteio_runtime.settings import NO_BUS, ServerSettings
+from liteio_runtime.settings import ServerSettings
 
 _CHANGE_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
@@ -41,7 +42,7 @@ async def switch_events(settings: ServerSettings, bucket: str, *, is_on: bool) -
 
 async def tail_events(settings: ServerSettings, bucket: str, *, as_json: bool) -> None:
     """Print events as they come, until interrupted. Raises StartRefused when there is no bus to listen to."""
-    async with Bus(_bus_url(settings), name="liteio events tail") as bus:
+    async with Bus(bus_url(settings), name="liteio events tail") as bus:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await bus.wait_until_ready()
@@ -72,16 +73,3 @@ def describe(payload: bytes) -> str:
         measure = "" if size is None else f"  {size} bytes"
         lines.append(f"{record.get('eventTime', '')}  {message.event_name:<36} {message.key}{measure}")
     return "\n".join(lines)
-
-
-def _bus_url(settings: ServerSettings) -> str:
-    if settings.nats == NO_BUS:
-        raise StartRefused([Problem("there is no bus to listen to", "--nats", "name a server, or leave it out")])
-    if settings.nats:
-        return settings.nats
-    path = settings.state_dir / "nats" / "url"
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as problem:
-        remedy = "start the server once, or name its --state folder or --nats URL"
-        raise StartRefused([Problem(problem.strerror or str(problem), str(path), remedy)]) from None

@@ -32,6 +32,8 @@ events_app = typer.Typer(help="Bucket events on the bus.", no_args_is_help=True)
 app.add_typer(events_app, name="events")
 admin_app = typer.Typer(help="Look at a running store.", no_args_is_help=True)
 app.add_typer(admin_app, name="admin")
+heal_app = typer.Typer(help="What is repaired.", no_args_is_help=True)
+admin_app.add_typer(heal_app, name="heal")
 pool_app = typer.Typer(help="The pools of a store over several machines.", no_args_is_help=True)
 admin_app.add_typer(pool_app, name="pool")
 
@@ -219,6 +221,17 @@ def admin_locks(as_json: AsJSON = False, **store: Any) -> None:
     from liteio_runtime.admin_locks import show_locks
 
     print(asyncio.run(show_locks(_store_settings(store), as_json=as_json)))
+
+
+@heal_app.command("status")
+@takes_store
+def heal_status(nats: Nats = None, as_json: AsJSON = False, **store: Any) -> None:
+    """What the healers do: queue, rebuilds with their progress, scans, and what can not be made whole."""
+    import asyncio
+
+    from liteio_runtime.admin_heal import show_heal_status
+
+    print(asyncio.run(show_heal_status(_store_settings({"nats": nats} | store), as_json=as_json)))
 
 
 @pool_app.command("list")
