@@ -77,6 +77,13 @@ def test_a_member_declares_exactly_what_it_imports(member: Path) -> None:
     assert not idle, f"not imported, remove from {member.name}/pyproject.toml: {sorted(idle)}"
 
 
+def test_every_service_ends_without_taking_the_interpreter_apart() -> None:
+    """See liteio_runtime.leaving."""
+    programs = list(ROOT.glob("services/*/src/*/__main__.py"))
+    assert len(programs) >= 3
+    assert [one for one in programs if "\nleave(main())\n" not in one.read_text(encoding="utf-8")] == []
+
+
 def test_runtime_requirements_are_the_union_of_the_members_that_run() -> None:
     wanted = set().union(*(dependencies(member) for member in MEMBERS if member.name != "testkit"))
     assert names_in(REQUIREMENTS / "runtime.in") == {name for name in wanted if not name.startswith("liteio-")}

@@ -299,13 +299,16 @@ def version() -> None:
 
 def main() -> None:
     """The console script: a user's mistake becomes a report and exit code 2, never a traceback."""
+    from liteio_runtime.leaving import leave
     from liteio_runtime.problems import StartRefused
 
     try:
         app()
     except StartRefused as refused:
         print(refused.report, file=sys.stderr)
-        raise SystemExit(2) from None
+        leave(2)
+    except SystemExit as ended:
+        leave(int(ended.code or 0))
 
 
 def _switch(bucket: str, is_on: bool, store: dict[str, Any]) -> None:

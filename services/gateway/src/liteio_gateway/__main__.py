@@ -1,7 +1,6 @@
 """`python -m liteio_gateway`."""
 
-import sys
-
 from liteio_gateway.main import main
+from liteio_runtime.leaving import leave
 
-sys.exit(main())
+leave(main())

@@ -1,7 +1,6 @@
 """`python -m liteio_healer`."""
 
-import sys
-
 from liteio_healer.main import main
+from liteio_runtime.leaving import leave
 
-sys.exit(main())
+leave(main())

@@ -1,7 +1,6 @@
 """`python -m liteio_storage_node`."""
 
-import sys
-
+from liteio_runtime.leaving import leave
 from liteio_storage_node.main import main
 
-sys.exit(main())
+leave(main())
