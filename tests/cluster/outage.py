@@ -65,12 +65,13 @@ class Ledger:
 
 
 def look_alike(drives: Sequence[Path]) -> bool:
-    """Whether all drives hold as many rows, and nothing is unsettled: the sign to stop and look closely."""
+    """Whether all drives hold as many rows, nothing is unsettled, and none is being rebuilt: the sign to stop and look
+    closely."""
     try:
-        found = [_counts(drive) for drive in drives]
+        found = [_state(drive) for drive in drives]
     except apsw.Error:  # a wiped drive has no index yet
         return False
-    return all(one == found[0] and one[_COUNTED.index("unsettled")] == 0 for one in found)
+    return all(one == found[0] and one["unsettled"] == 0 and one["authoritative"] == 1 for one in found)
 
 
 def wipe(drive: Path) -> None:
@@ -96,11 +97,12 @@ def wait_until(holds: Callable[[], bool], seconds: float, otherwise: str) -> Non
         time.sleep(0.5)
 
 
-def _counts(drive: Path) -> list[int]:
-    """Rows of _COUNTED, read beside the running node."""
+def _state(drive: Path) -> dict[str, int]:
+    """How many rows _COUNTED have, and whether the drive counts, read beside the running node."""
     index = apsw.Connection(str(drive / ".liteio.sys" / "index.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         index.set_busy_timeout(5000)
-        return [len(index.execute(f"SELECT 1 FROM {table}").fetchall()) for table in _COUNTED]
+        state = {table: len(index.execute(f"SELECT 1 FROM {table}").fetchall()) for table in _COUNTED}
+        return state | {"authoritative": len(index.execute("SELECT 1 FROM meta WHERE authoritative = 1").fetchall())}
     finally:
         index.close()

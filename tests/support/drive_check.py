@@ -9,7 +9,7 @@ from pathlib import Path
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
-from liteio_base.ids import VersionId
+from liteio_base.ids import SYSTEM_BUCKET, VersionId
 from liteio_contracts.storage import KeyName, KeyQuery, StorageAPI
 from liteio_drives.format_rules import Layout
 from liteio_drives.format_set import OpenedDrives, open_drives
@@ -22,7 +22,8 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class DriveReport:
-    """Of all drives: what is left unsettled, which drives do not count, what is not whole on all, and unnamed files."""
+    """Of all drives: what is left unsettled, which drives do not count, what is not whole on all, and unnamed files.
+    `values` are the clients' own: what the store keeps for itself is checked and not counted."""
 
     unsettled: int
     unreliable: tuple[str, ...]
@@ -163,7 +164,8 @@ async def report_on(drives: Sequence[StorageAPI], paths: Sequence[Path], *, coll
                 continue  # a fence only
             if any(entry.kind is Kind.TOMBSTONE for entry in held):
                 continue  # hides the version; kept for 30 days
-            values += held[0].kind is Kind.VALUE and name.space is Space.OBJECT
+            is_of_client = name.space is Space.OBJECT and name.bucket_id != SYSTEM_BUCKET
+            values += is_of_client and held[0].kind is Kind.VALUE
             if not census.is_whole:
                 not_whole.append(str(census))
             named |= await _files_of(drives, name, version_id)
