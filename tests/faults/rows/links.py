@@ -186,7 +186,7 @@ async def _split(rig: Rig, trial: Trial) -> None:
     "latency of 50 ms +- 50 on one link, and of 500 ms on all",
     "the proxy holds bytes back, each way; objects of up to 40 kB are written and read one after the other",
     unit="operations of each kind",
-    bounded=3,
+    bounded=2,
     full=200,
 )
 def late_links(trial: Trial) -> str:

@@ -169,7 +169,7 @@ def drives_down(trial: Trial) -> str:
     "kill -9 of a node every two seconds under load",
     "16 clients write, read and list six keys through two gateways; a node is killed, and started again a second later",
     unit="kills",
-    bounded=5,
+    bounded=4,
     full=300,
 )
 def nodes_killed(trial: Trial) -> str:

@@ -29,7 +29,7 @@ _PUT_SECONDS_MAX: Final = 3.0
     "16 clients through two gateways write, on conditions too, read, remove and list one key, in a bucket without "
     "versions and in one with them",
     unit="seconds in each",
-    bounded=4,
+    bounded=3,
     full=60,
 )
 def one_key(trial: Trial) -> str:
