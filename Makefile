@@ -54,10 +54,11 @@ faults: setup ## The rows of the fault matrix, each in part (ARGS='-k 13' runs o
 	@$(PYTEST) tests/faults $(ARGS)
 memory: setup ## Load a worker with large objects and slow readers, and watch its memory
 	@$(PYTEST) tests/memory -rP $(ARGS)
-bench: setup ## Speed beside SeaweedFS, the store alone, several gateways, and a bucket that grows to a million keys
+bench: setup ## Speed beside SeaweedFS, the store alone, several gateways, a bucket of a million keys, healing
 	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" && export BENCH_WEED && \
 		$(BIN)/python -m tests.bench speed && $(BIN)/python -m tests.bench store && \
-		$(BIN)/python -m tests.bench gateways && $(BIN)/python -m tests.bench growth
+		$(BIN)/python -m tests.bench gateways && $(BIN)/python -m tests.bench growth && \
+		$(BIN)/python -m tests.bench healing
 proof: setup ## All of it at full size, hours long: writes docs/proof.md and docs/s3-compatibility.md
 	@BENCH_WEED="$$($(BIN)/python -m tests.bench.peer)" $(BIN)/python -m tests.proof $(ARGS)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench speed`, `growth`, `store` and `gateways`; `make bench` runs all."""
+"""`python -m tests.bench speed`, `growth`, `store`, `gateways` and `healing`; `make bench` runs all."""
 
 import argparse
 import asyncio
@@ -6,10 +6,13 @@ import asyncio
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print liteio's figures, beside a peer's where there is one.")
-    parser.add_argument("what", choices=("speed", "growth", "store", "gateways"), nargs="?", default="speed")
+    kinds = ("speed", "growth", "store", "gateways", "healing")
+    parser.add_argument("what", choices=kinds, nargs="?", default="speed")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of liteio and its peer")
     parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `speed` and `gateways`")
-    parser.add_argument("--keys", type=int, default=1_000_000, help="how far `growth` goes")
+    parser.add_argument(
+        "--keys", type=int, default=1_000_000, help="how far `growth` goes, and among how many `healing` searches"
+    )
     options = parser.parse_args()
     if options.what == "speed":
         from tests.bench.speed import compare
@@ -23,6 +26,10 @@ def main() -> None:
         from tests.bench.gateways import compare_gateways
 
         asyncio.run(compare_gateways(options.size))
+    elif options.what == "healing":
+        from tests.bench.healing import measure_healing
+
+        asyncio.run(measure_healing(options.keys))
     else:
         from tests.bench.growth import grow
 

@@ -112,4 +112,11 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             ("-m", "tests.bench", "growth"),
             "",
         ),
+        Section(
+            "Healing",
+            "A wiped drive rebuilt and reported objects repaired, each counted raw before it is done; what clients pay "
+            "meanwhile; and how long it takes to find a thousand lost shards among a million objects.",
+            ("-m", "tests.bench", "healing"),
+            "",
+        ),
     )

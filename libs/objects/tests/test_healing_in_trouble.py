@@ -1,12 +1,14 @@
 """Healing and upkeep while drives fail, and when a repair itself does."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId, VersionId
 from liteio_contracts.object_layer import HealResult
-from liteio_contracts.storage import KeyName
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, ShardRef, ShardWriter
 from liteio_formats.record import Space
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.healing import Healer
@@ -16,6 +18,7 @@ from liteio_objects.settling import Settled, Settler
 from liteio_testkit.drive_census import take_census
 from liteio_testkit.fault_plan import Fault
 from liteio_testkit.faulty_drive import FaultyDrive
+from liteio_testkit.intercepted_drive import InterceptedDrive
 from liteio_testkit.polling import until
 from liteio_testkit.store_bench import StoreBench
 
@@ -170,3 +173,66 @@ async def test_a_record_that_a_drive_can_not_read_is_given_to_it_again(size: int
     assert await bench.store.healer.scan(drive_set, verify=True) == []
     census = await take_census(bench.drives, name, VersionId(""), deadline=bench.deadline)
     assert census.is_whole, str(census)
+
+
+async def test_what_a_full_drive_refused_is_brought_to_it_when_it_has_room_again() -> None:
+    bench = await filled_bench()
+    upkeep = Upkeep(bench.store)
+    await upkeep.rebuild_set(0)  # A drive that is seen for the first time is scanned for, too.
+    bench.drives[2].set_full()
+    await bench.put("late", b"x" * 1000)
+    await bench.settle()
+    await upkeep.rebuild_set(0)
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    name = KeyName(Space.OBJECT, bucket.bucket_id, b"late")
+    assert not bench.drives[2].held(name).records
+    bench.drives[2].set_full(False)
+    await upkeep.rebuild_set(0)
+    census = await take_census(bench.drives, name, VersionId(""), deadline=bench.deadline)
+    assert census.is_whole, str(census)
+
+
+@pytest.mark.parametrize("size", [1000, 400_000], ids=["inline", "in files"])
+async def test_a_repair_that_changed_nothing_is_not_taken_for_done(size: int) -> None:
+    """The drive says that it took the shard, and still holds the bad one: only looking again tells."""
+    bench = await filled_bench()
+    await bench.put("bad", bytes(size))
+    await bench.settle()
+    bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+    name = KeyName(Space.OBJECT, bucket.bucket_id, b"bad")
+    drive = bench.drives[1]
+    if size > 100_000:
+        drive.damage_shard(drive.shard_files[-1])
+    else:
+        [row] = drive.held(name).rows
+        shard = RowCommit(row.encoded, CasScope.VERSION, row.time, row.shard_index, b"rotten", row.payload_hash)
+        await drive.commit(Commit((shard,)), deadline=bench.deadline)
+    [drive_set] = bench.store.engine.store_map.sets
+    drives = list(drive_set.drives)
+    drives[1] = LyingDrive(drive)
+    lying = DriveSet(tuple(drives), drive_set.code, 0)
+    result = await bench.store.healer.heal_key(lying, name)
+    assert (result.is_whole, result.shards_good, result.waits_for_drives) == (False, 3, False)
+    assert any("not good" in problem for problem in result.problems)
+    assert (await bench.store.healer.heal_key(drive_set, name)).is_whole
+
+
+class LyingDrive(InterceptedDrive):
+    """Says yes to every repair and forgets it."""
+
+    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
+        return
+
+    async def create_shard(self, ref: ShardRef, *, size_hint: int, deadline: Deadline) -> ShardWriter:
+        return NoWriter()
+
+
+class NoWriter:
+    async def write(self, shards: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        return
+
+    async def close(self, facts_k: int, facts_m: int, part_size_bytes: int) -> None:
+        return
+
+    async def abort(self) -> None:
+        return

@@ -1,6 +1,7 @@
 """Confirms: telling the drives that a record is committed, so that they trim what it replaced. Batched, never waited
 for."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,13 +24,22 @@ class Confirmer:
     def __init__(self, clock: Clock, tasks: OwnedTasks) -> None:
         self._clock, self._tasks = clock, tasks
         self._waiting: dict[int, list[VersionRef]] = {}
+        self._sending: dict[int, set[asyncio.Task[None]]] = {}
 
     def confirm(self, drive_set: DriveSet, ref: VersionRef) -> None:
         """Queue a confirm (R8) for all drives of the set."""
         waiting = self._waiting.setdefault(drive_set.set_index, [])
         waiting.append(ref)
         if len(waiting) == 1:
-            self._tasks.start(self._send_soon(drive_set))
+            sending = self._sending.setdefault(drive_set.set_index, set())
+            task = self._tasks.start(self._send_soon(drive_set))
+            sending.add(task)
+            task.add_done_callback(sending.discard)
+
+    async def flush(self, drive_set: DriveSet) -> None:
+        """Wait until what was queued has been sent and the drives have answered."""
+        if sending := self._sending.get(drive_set.set_index):
+            await asyncio.wait(tuple(sending))
 
     async def confirm_now(self, drive_set: DriveSet, ref: VersionRef, *, deadline: Deadline) -> None:
         """Confirm one record and wait for most drives. Their trouble is theirs: the sweep repeats it."""

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import VersionId
+from liteio_base.ids import NULL_VERSION, VersionId
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import TAKES_WRITES, CasScope, Commit, DriveStatus, KeyName, RowCommit, ShardRef
 from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing, StorageError
@@ -49,13 +49,20 @@ class Healer:
         `verify`: read and hash every shard; otherwise only that it is there, with the right length.
         """
         deadline = self._deadline()
-        held = await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
+        # Most keys have the null version alone: it is read in the same round.
+        held, null = await asyncio.gather(
+            ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline)),
+            read_registers(drive_set, name, (NULL_VERSION,), wants_payload=True, deadline=deadline),
+        )
         problems = [str(answer) for answer in held.values() if isinstance(answer, StorageError)]
         version_ids = sorted({version_id for ids in values(held).values() for version_id in ids})
         total = good = rewritten = bytes_read = 0
         shards_given = bytes_given = 0
         for version_id in version_ids:
-            settling = await self._engine.settler.settle_on(drive_set, name, version_id, deadline=self._deadline())
+            known = null if version_id == NULL_VERSION else None
+            settling = await self._engine.settler.settle_on(
+                drive_set, name, version_id, known, deadline=self._deadline()
+            )
             outcome, shards_given = settling.settled, shards_given + settling.given
             bytes_read += _shard_bytes(settling.size_bytes, drive_set) if verify else 0
             bytes_given += settling.given * _shard_bytes(settling.size_bytes, drive_set)

@@ -9,14 +9,14 @@ drive by its writer or, as on any other drive, is for the repair queue.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import BucketId, DriveId, Generation, VersionId
+from liteio_base.ids import NULL_VERSION, BucketId, DriveId, Generation, VersionId
 from liteio_contracts.object_errors import ObjectError
 from liteio_contracts.storage import DriveStatus, KeyName
 from liteio_contracts.storage_errors import StorageError
@@ -24,14 +24,16 @@ from liteio_formats.record import Space
 from liteio_objects.drive_set import DriveSet, ask_drives, values
 from liteio_objects.engine import Engine
 from liteio_objects.pacing import Pacer
+from liteio_objects.registers import read_registers
 from liteio_objects.settling import Settled
 from liteio_objects.system_records import read_system_record, write_system_record
 from liteio_objects.walking import FIRST, walk_set
 
 _log = logging.getLogger(__name__)
 
-KEYS_AT_ONCE: Final = 32
+KEYS_AT_ONCE: Final = 64
 SAVE_EVERY_SECONDS: Final = 10.0
+RATE_SECONDS: Final = 10.0
 KEPT_SECONDS: Final = 7 * 86_400.0  # what was begun longer ago is begun anew: tombstones may have expired meanwhile
 _CALL_SECONDS: Final = 30.0
 _NS: Final = 1_000_000_000
@@ -42,7 +44,7 @@ class RebuildProgress:
     """How far the rebuild of a drive is. Totals are those of another drive of the set; they may grow meanwhile.
 
     `versions`: objects' versions, delete markers included. `bytes`: of the objects, not of the shards. `rate_*`: a
-    second, since this process began with it. `eta_seconds`: None while nothing can be said.
+    second, lately. `eta_seconds`: None while nothing can be said.
     """
 
     set_index: int
@@ -52,7 +54,6 @@ class RebuildProgress:
     versions_total: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
-    seconds: float = 0.0
     rate_versions: float = 0.0
     rate_bytes: float = 0.0
     is_resumed: bool = False
@@ -89,6 +90,7 @@ class Rebuild:
 
     def __init__(self, engine: Engine, drive_set: DriveSet, slot: int, pacer: Pacer) -> None:
         self._engine, self._drive_set, self._slot, self._pacer = engine, drive_set, slot, pacer
+        self._mark = (0.0, 0, 0)  # when rates were begun to be taken, and what was done by then
         self._has_kept = False  # a place that a later attempt would go on from
         self.progress = RebuildProgress(drive_set.set_index, slot, drive_set.drives[slot].drive_id)
 
@@ -101,6 +103,7 @@ class Rebuild:
         place = await self._kept_place(status)
         cover, after = await self._begin(status, place)
         is_complete = await self._walk(cover, after, status, place)
+        await self._engine.confirmer.flush(self._drive_set)
         was_kept = cover.was_kept(await self._statuses())
         is_done = is_complete and cover.is_complete and was_kept
         if is_done and not status.is_authoritative:
@@ -126,16 +129,12 @@ class Rebuild:
     async def _walk(self, cover: "_Cover", after: KeyName, status: DriveStatus, place: _Place | None) -> bool:
         clock = self._engine.clock
         begun_ns = place.begun_ns if place is not None else clock.now_ns()
-        began, saved = clock.monotonic(), clock.monotonic()
-        before = (self.progress.versions_done, self.progress.bytes_done)
+        saved = clock.monotonic()
+        self._mark = (saved, self.progress.versions_done, self.progress.bytes_done)
         is_complete = True
         async for stretch in walk_set(self._drive_set, self._deadline, after=after, note=cover.note):
-            for start in range(0, len(stretch.names), KEYS_AT_ONCE):
-                names = stretch.names[start : start + KEYS_AT_ONCE]
-                async with self._pacer.turn():
-                    given = await asyncio.gather(*(self._give(name, cover) for name in names))
-                is_complete = is_complete and all(given)
-                self._measure(clock.monotonic() - began, before)
+            is_complete = await self._give_all(stretch.names, cover) and is_complete
+            self._measure(clock.monotonic())
             is_sound = is_complete and cover.is_complete and not status.is_authoritative
             if is_sound and stretch.reached is not None and clock.monotonic() - saved >= SAVE_EVERY_SECONDS:
                 self._has_kept = True
@@ -143,25 +142,48 @@ class Rebuild:
                 saved = clock.monotonic()
         return is_complete
 
-    def _measure(self, seconds: float, before: tuple[int, int]) -> None:
-        progress = self.progress
-        progress.seconds = seconds
-        if seconds > 0:
-            progress.rate_versions = (progress.versions_done - before[0]) / seconds
-            progress.rate_bytes = (progress.bytes_done - before[1]) / seconds
+    async def _give_all(self, names: Sequence[KeyName], cover: "_Cover") -> bool:
+        """Several at a time: they share the drives' syncs. One by one, and with rests, while clients are busy."""
+        left, given = iter(names), True
+
+        async def worker() -> None:
+            nonlocal given
+            for name in left:
+                async with self._pacer.turn():
+                    given = await self._give(name, cover) and given
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(KEYS_AT_ONCE, len(names))):
+                group.create_task(worker())
+        return given
+
+    def _measure(self, now: float) -> None:
+        """Rates over the last seconds: yielding to clients changes them."""
+        progress, (then, versions, size_bytes) = self.progress, self._mark
+        if now - then >= 1.0 or (now > then and not progress.rate_versions):
+            progress.rate_versions = (progress.versions_done - versions) / (now - then)
+            progress.rate_bytes = (progress.bytes_done - size_bytes) / (now - then)
+        if now - then >= RATE_SECONDS:
+            self._mark = (now, progress.versions_done, progress.bytes_done)
 
     async def _give(self, name: KeyName, cover: "_Cover") -> bool:
         """A settling pass over every register of a key. Whether each was decided, and is on the drive."""
         deadline = self._deadline()
         drive_set = self._drive_set
-        held = values(
-            await ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline))
+        # Most keys have the null version alone: it is read in the same round.
+        versions, null = await asyncio.gather(
+            ask_drives(drive_set, drive_set.slots, lambda drive: drive.key_versions(name, deadline=deadline)),
+            read_registers(drive_set, name, (NULL_VERSION,), wants_payload=True, deadline=deadline),
         )
+        held = values(versions)
         cover.note(held)
         version_ids: set[VersionId] = {version_id for ids in held.values() for version_id in ids}
         is_given = True
         for version_id in sorted(version_ids):
-            outcome = await self._engine.settler.settle_on(drive_set, name, version_id, deadline=self._deadline())
+            known = null if version_id == NULL_VERSION else None
+            outcome = await self._engine.settler.settle_on(
+                drive_set, name, version_id, known, confirms_later=True, deadline=self._deadline()
+            )
             is_on_it = outcome.settled is not Settled.UNDECIDED and self._slot in outcome.holders
             is_given = is_given and (outcome.settled is Settled.EMPTY or is_on_it)
             if name.space is Space.OBJECT and outcome.is_version:

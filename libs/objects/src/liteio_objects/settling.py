@@ -57,6 +57,14 @@ class Outcome(NamedTuple):
     given: int = 0
 
 
+class _How(NamedTuple):
+    """Of one pass: slots of drives that can not read what they hold, what is known already, whether confirms wait."""
+
+    damaged: frozenset[int]
+    known: Registers | None
+    confirms_later: bool
+
+
 class Settler:
     """Brings a register's drives to agreement. Stateless but for the confirmer it hands finished work to."""
 
@@ -68,15 +76,24 @@ class Settler:
         return (await self.settle_on(drive_set, name, version_id, deadline=deadline)).settled
 
     async def settle_on(
-        self, drive_set: DriveSet, name: KeyName, version_id: VersionId, *, deadline: Deadline
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        version_id: VersionId,
+        known: Registers | None = None,
+        *,
+        confirms_later: bool = False,
+        deadline: Deadline,
     ) -> Outcome:
-        """As `settle`, telling also which drives surely hold the record."""
-        registers = await read_registers(drive_set, name, (version_id,), deadline=deadline)
+        """As `settle`, telling also which drives surely hold the record. `known`: the register as it was just read,
+        with payloads. `confirms_later`: the confirm is not waited for and shares a message with others."""
+        registers = known or await read_registers(drive_set, name, (version_id,), deadline=deadline)
+        how = _How(registers.damaged, known, confirms_later)
         views = registers.views[version_id]
         for entry in candidates(views):
             weighed = weigh(entry, views, drive_set.code)
             if weighed.standing in (Standing.COMMITTED, Standing.FORWARD):
-                outcome = await self._finish(drive_set, name, weighed, views, registers.damaged, deadline=deadline)
+                outcome = await self._finish(drive_set, name, weighed, views, how, deadline=deadline)
                 if outcome.settled is not Settled.UNDECIDED:
                     return outcome
             if not await self._is_dead(drive_set, name, weighed, deadline=deadline):
@@ -91,6 +108,7 @@ class Settler:
         weighed: Weighed,
         views: Mapping[int, View],
         damaged: frozenset[int] = frozenset(),
+        known: Registers | None = None,
         *,
         deadline: Deadline,
     ) -> frozenset[int]:
@@ -98,7 +116,8 @@ class Settler:
         it names (R5). Returns the slots that hold it then.
 
         R7: a version seen on W drives or settled anywhere lifts a fence against it. `damaged`: drives that can not read
-        what they hold of the key; one that is given a proven record in its place can again.
+        what they hold of the key; one that is given a proven record in its place can again. `known`: the register with
+        payloads, if it was read so.
         """
         lacking = [
             slot
@@ -109,7 +128,7 @@ class Settler:
             lacking += sorted(damaged - weighed.holders)
         if not lacking:
             return weighed.holders
-        rows = await self._rows_for(drive_set, name, weighed, lacking, deadline=deadline)
+        rows = await self._rows_for(drive_set, name, weighed, lacking, known, deadline=deadline)
         results = await ask_drives(
             drive_set,
             rows,
@@ -123,21 +142,25 @@ class Settler:
         name: KeyName,
         weighed: Weighed,
         views: Mapping[int, View],
-        damaged: frozenset[int],
+        how: "_How",
         *,
         deadline: Deadline,
     ) -> Outcome:
         if _is_finished(weighed, views, drive_set):
             return _outcome(Settled.WHOLE, weighed.holders, weighed.record)
         had = len(weighed.holders)
-        holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
+        given = (how.damaged, how.known)
+        holders = await self.roll_forward(drive_set, name, weighed, views, *given, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
             return Outcome(Settled.UNDECIDED)
         if not weighed.is_proven:  # It is now.
             weighed = replace(weighed, standing=Standing.COMMITTED, holders=holders)
-            holders = await self.roll_forward(drive_set, name, weighed, views, damaged, deadline=deadline)
+            holders = await self.roll_forward(drive_set, name, weighed, views, *given, deadline=deadline)
         ref = VersionRef(name, weighed.entry.version_id, weighed.entry.time)
-        await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
+        if how.confirms_later:
+            self._confirmer.confirm(drive_set, ref)
+        else:
+            await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
         settled = Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
         return _outcome(settled, holders, weighed.record, given=len(holders) - had)
 
@@ -173,7 +196,14 @@ class Settler:
         )
 
     async def _rows_for(
-        self, drive_set: DriveSet, name: KeyName, weighed: Weighed, lacking: list[int], *, deadline: Deadline
+        self,
+        drive_set: DriveSet,
+        name: KeyName,
+        weighed: Weighed,
+        lacking: list[int],
+        known: Registers | None,
+        *,
+        deadline: Deadline,
     ) -> dict[int, RowCommit]:
         """The row for each lacking drive, its shards staged there first. Drives that can not be given
         one are left out."""
@@ -190,7 +220,9 @@ class Settler:
             return {slot: row(slot) for slot in lacking}
         indexes = {record.shard_index_of(slot): slot for slot in lacking}
         if record.is_inline:
-            holding = await read_registers(drive_set, name, (record.version_id,), wants_payload=True, deadline=deadline)
+            holding = known or await read_registers(
+                drive_set, name, (record.version_id,), wants_payload=True, deadline=deadline
+            )
             shards = payload_shards(holding, record, weighed.entry.digest)
             rebuilt = rebuild_inline(drive_set.code, record, shards, frozenset(indexes))
             return {indexes[index]: row(indexes[index], payload) for index, payload in rebuilt.items()}

@@ -30,7 +30,7 @@ class HealerSettings(StoreSettings):
     """Servers of the bus that keep a copy of each stream."""
     region: str = "us-east-1"
     """The region that events name."""
-    heal_workers: int = Field(default=4, ge=1, le=256)
+    heal_workers: int = Field(default=16, ge=1, le=256)
     """Reported objects that are repaired at a time."""
     scan_hours: float = Field(default=6.0, gt=0)
     """How often what the drives hold is compared, in hours."""
