@@ -291,6 +291,8 @@ async def read_only(trial: Trial) -> str:
                 contents["new"] = content_of((number, time.monotonic()), ONE_BLOCK)
                 await machine.put("new", contents["new"])
             seconds.append(time.monotonic() - began)
+            contents["missed"] = content_of((number, "missed"), ONE_BLOCK)
+            await machine.put("missed", contents["missed"])
             await machine.rest()
             require(len(machine.store.repairs) > 0, "the key that the drive missed was not queued to be healed")
             await require_contents(machine, contents, "with a read-only drive")
