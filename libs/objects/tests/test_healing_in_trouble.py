@@ -7,6 +7,7 @@ import pytest
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import BucketId, VersionId
+from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, ShardRef, ShardWriter
 from liteio_formats.record import Space
@@ -190,6 +191,42 @@ async def test_what_a_full_drive_refused_is_brought_to_it_when_it_has_room_again
     await upkeep.rebuild_set(0)
     census = await take_census(bench.drives, name, VersionId(""), deadline=bench.deadline)
     assert census.is_whole, str(census)
+
+
+async def test_a_set_is_watched_while_one_of_its_drives_is_rebuilt_and_a_failed_scan_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = await filled_bench()
+    rebuilding, scans = asyncio.Event(), list[bool]()
+
+    async def rebuild_drive(self: Healer, drive_set: DriveSet, slot: int) -> bool:
+        rebuilding.set()
+        await asyncio.sleep(1000)
+        return False
+
+    async def scan(self: Healer, drive_set: DriveSet, *, verify: bool = False) -> list[object]:
+        scans.append(True)
+        if len(scans) == 2:
+            raise ReadQuorumLost(needed=3, got=2)
+        return []
+
+    monkeypatch.setattr(Healer, "rebuild_drive", rebuild_drive)
+    monkeypatch.setattr(Healer, "scan", scan)
+    bench.drives[1].empty()
+    times = UpkeepTimes(rebuild_every=0.01, rescan_seconds=0.05)
+    running = asyncio.ensure_future(Upkeep(bench.store, times).run())
+    try:
+        await asyncio.wait_for(rebuilding.wait(), 5)
+        await until(lambda: len(scans) == 2)  # of the loop, and because drives are seen for the first time
+        await until(lambda: len(scans) == 3)  # the one that failed, again
+        bench.drives[3].set_offline()
+        await asyncio.sleep(0.1)
+        assert len(scans) == 3
+        bench.drives[3].set_offline(False)
+        await until(lambda: len(scans) == 4)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("size", [1000, 400_000], ids=["inline", "in files"])

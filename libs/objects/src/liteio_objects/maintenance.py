@@ -7,7 +7,7 @@ every step is idempotent.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -36,6 +36,7 @@ class UpkeepTimes:
     """How often each loop runs and what it leaves alone for how long, in seconds.
 
     unsettled_seconds: PROTOCOL: rows unsettled for so long are settled by whoever finds them.
+    rescan_seconds: how long after its beginning a scan that failed after a drive's return is repeated.
     open_upload_seconds: an upload that nobody completed or aborted is aborted after so long.
     completed_upload_seconds: how long a repeated Complete finds what the first one did.
     deep_scan_bytes: a second, of each drive that are read to verify everything; 0: never.
@@ -45,6 +46,7 @@ class UpkeepTimes:
     settle_every: float = 5.0
     unsettled_seconds: float = 30.0
     rebuild_every: float = 5.0
+    rescan_seconds: float = 30.0
     collect_every: float = 30.0
     expire_every: float = 3600.0
     scan_every: float = 6 * 3600.0
@@ -82,12 +84,12 @@ class Upkeep:
         times = self._times
         loops: tuple[tuple[str, float, Callable[[int], Awaitable[object]]], ...] = (
             ("settle", times.settle_every, self.settle_set),
-            ("rebuild", times.rebuild_every, self.rebuild_set),
             ("collect", times.collect_every, self.collect_set),
             ("scan", times.scan_every, self.scan_set),
         )
         if times.deep_scan_bytes > 0:
             loops += (("deep", _DEEP_LOOK_SECONDS, self.scan_set_deeply),)
+        group.create_task(self.duties.keep(f"rebuild {set_index}", partial(self._watch_set, set_index)))
         for name, seconds, work in loops:
             group.create_task(self._keep(f"{name} {set_index}", seconds, partial(work, set_index)))
 
@@ -129,21 +131,11 @@ class Upkeep:
         return sum([await self._settle(drive_set, name, version_id) for name, version_id in sorted(registers)])
 
     async def rebuild_set(self, set_index: int) -> None:
-        """A drive that is met for the first time counts as come back: whoever looked after it before may have ended
-        while it was away."""
-        drive_set = self._set(set_index)
-        has_returned = False
-        for slot in drive_set.slots:
-            status = await ask(drive_set.drives[slot].status(deadline=self._deadline()))
-            takes_writes = not isinstance(status, StorageError) and status.state in TAKES_WRITES
-            has_returned = has_returned or (takes_writes and not self._took_writes.get((set_index, slot), False))
-            self._took_writes[set_index, slot] = takes_writes
-            if takes_writes:  # It was away while the topology changed, or is another drive now.
-                await ask(self._engine.maps.give_to(drive_set.drives[slot], deadline=self._deadline()))
-            if takes_writes and not isinstance(status, StorageError) and not status.is_authoritative:
-                await self._rebuild(drive_set, slot, status.drive_id)
+        has_returned, to_rebuild = await self._look_at(set_index)
+        for slot, drive_id in to_rebuild.items():
+            await self._rebuild(self._set(set_index), slot, drive_id)
         if has_returned:
-            await self._scan_set(drive_set)
+            await self._scan_set(self._set(set_index))
 
     async def collect_set(self, set_index: int) -> int:
         drive_set = self._set(set_index)
@@ -178,6 +170,49 @@ class Upkeep:
         except ObjectError as trouble:
             _log.warning("the topology is not known for sure: %s; will try again", trouble)
 
+    async def _watch_set(self, set_index: int) -> None:
+        """Rebuild and scan when drives need it, without losing sight of the others meanwhile. A scan that failed is
+        repeated: what it was to find nobody else may know."""
+        watch, clock = _Watch(), self._engine.clock
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._once(f"watch {set_index}", partial(self._see_to, set_index, watch, group))
+                await clock.sleep(self._times.rebuild_every)
+
+    async def _see_to(self, set_index: int, watch: "_Watch", group: asyncio.TaskGroup) -> None:
+        has_returned, to_rebuild = await self._look_at(set_index)
+        drive_set, now = self._set(set_index), self._engine.clock.monotonic()
+        for slot, drive_id in to_rebuild.items():
+            if (rebuild := watch.rebuilds.get(slot)) is None or rebuild.done():
+                work = partial(self._rebuild, drive_set, slot, drive_id)
+                watch.rebuilds[slot] = group.create_task(self._once(f"rebuild {set_index}", work))
+        if watch.scan is not None and watch.scan.done():
+            watch.wants_scan |= not watch.scan.result()
+            watch.scan = None
+        watch.wants_scan |= has_returned
+        if watch.wants_scan and watch.scan is None and (has_returned or now >= watch.scan_at):
+            watch.wants_scan, watch.scan_at = False, now + self._times.rescan_seconds
+            work = partial(self._scan_set, drive_set)
+            watch.scan = group.create_task(self._once(f"scan {set_index}", work))
+
+    async def _look_at(self, set_index: int) -> tuple[bool, dict[int, DriveId]]:
+        """Whether a drive of the set has come back or takes writes again, and which are to be rebuilt, by slot.
+
+        A drive that is met for the first time counts as come back: whoever looked after it before may have ended while
+        it was away."""
+        drive_set = self._set(set_index)
+        has_returned, to_rebuild = False, dict[int, DriveId]()
+        for slot in drive_set.slots:
+            status = await ask(drive_set.drives[slot].status(deadline=self._deadline()))
+            takes_writes = not isinstance(status, StorageError) and status.state in TAKES_WRITES
+            has_returned = has_returned or (takes_writes and not self._took_writes.get((set_index, slot), False))
+            self._took_writes[set_index, slot] = takes_writes
+            if takes_writes:  # It was away while the topology changed, or is another drive now.
+                await ask(self._engine.maps.give_to(drive_set.drives[slot], deadline=self._deadline()))
+            if takes_writes and not isinstance(status, StorageError) and not status.is_authoritative:
+                to_rebuild[slot] = status.drive_id
+        return has_returned, to_rebuild
+
     async def _settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId) -> bool:
         """Whether the register is settled now. The trouble of one must not keep the others waiting."""
         try:
@@ -210,16 +245,33 @@ class Upkeep:
         clock = self._engine.clock
         while True:
             began = clock.monotonic()
-            try:
-                await work()
-            except (ObjectError, StorageError) as trouble:
-                _log.warning("%s: %s; will try again", name, trouble)
-            except Exception:
-                _log.exception("%s failed; will try again", name)
+            await self._once(name, work)
             await clock.sleep(max(seconds, clock.monotonic() - began))
+
+    async def _once(self, name: str, work: Callable[[], Awaitable[object]]) -> bool:
+        """Whether it went well."""
+        try:
+            await work()
+        except (ObjectError, StorageError) as trouble:
+            _log.warning("%s: %s; will try again", name, trouble)
+        except Exception:
+            _log.exception("%s failed; will try again", name)
+        else:
+            return True
+        return False
 
     def _long_ago_ns(self) -> int:
         return self._engine.clock.now_ns() - int(self._times.unsettled_seconds * _NS)
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._times.call_seconds, self._engine.clock)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What is under way for a set, and what is still to be done."""
+
+    rebuilds: dict[int, asyncio.Task[bool]] = field(default_factory=dict)
+    scan: asyncio.Task[bool] | None = None
+    wants_scan: bool = False
+    scan_at: float = 0.0
