@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-from tests.faults.machine import BLOCKS, BUCKET, INLINE, ONE_BLOCK, Machine, content_of, machine_in
+from tests.faults.machine import BLOCKS, BUCKET, INLINE, ONE_BLOCK, USUAL, Machine, content_of, machine_in
 from tests.faults.registry import FaultFound, Trial, require, row
 from tests.support.drive_damage import PAGE_BYTES
 from tests.support.power import SECTOR_BYTES
@@ -29,6 +29,7 @@ FORMAT: Final = Path(".liteio.sys", "format.json")
 _FOOTER_HASHES_AT: Final = 64  # docs/formats/shard-footer.md
 _FOOTER_BYTES: Final = 4096  # of shards with few blocks
 _HEAL_SECONDS: Final = 25.0
+_MENDING_ROUNDS: Final = 4
 
 
 async def record_of(machine: Machine, key: str) -> Record:
@@ -247,23 +248,39 @@ async def _require_all(machine: Machine, contents: dict[str, bytes], what: str) 
 
 
 async def _mend(machine: Machine, contents: dict[str, bytes], what: str) -> int:
-    """Scan with every shard looked at. Drives that say that their index is damaged are replaced by empty ones, as an
-    operator does. All is whole then; how many were replaced.
+    """Scan with every shard looked at. Drives that say that their index is damaged, at once or when they come to the
+    page, are replaced by empty ones, as an operator does. All is whole then; how many were replaced.
     """
-    with suppress(ObjectError):  # As long as more drives are out than a write can do without, there is nothing to heal.
-        await machine.store.healer.scan(machine.drive_set, verify=True)
-        await machine.settle()
-    damaged = [slot for slot in range(machine.code.width) if await _is_damaged(machine, slot)]
-    require(len(damaged) <= machine.code.m, f"{what}: more drives are damaged than were touched: {damaged}")
-    if damaged:
+    replaced: set[int] = set()
+    for _ in range(_MENDING_ROUNDS):
+        # As long as more drives are out than a write can do without, there is nothing to heal.
+        with suppress(ObjectError, StorageError):
+            await machine.store.healer.scan(machine.drive_set, verify=True)
+            await machine.settle()
+        damaged = [slot for slot in range(machine.code.width) if await _is_damaged(machine, slot)]
+        if not damaged and await _is_clean(machine, what):
+            break
+        replaced.update(damaged)
+        require(len(replaced) <= machine.code.m, f"{what}: more drives are damaged than were touched: {replaced}")
         await machine.stop()
         for slot in damaged:
             machine.empty(slot)
-        await machine.start()
-        await machine.settle()
+        machine.settings = USUAL
+        await machine.start(is_lenient=True)
     await machine.require_clean(what)
     await _require_all(machine, contents, f"{what}, mended")
-    return len(damaged)
+    return len(replaced)
+
+
+async def _is_clean(machine: Machine, what: str) -> bool:
+    """Whether all is whole, and no drive finds its index damaged while it is looked at."""
+    try:
+        await machine.require_clean(what)
+    except (FaultFound, ObjectError, StorageError):
+        if any([await _is_damaged(machine, slot) for slot in range(machine.code.width)]):
+            return False
+        raise
+    return True
 
 
 async def _is_damaged(machine: Machine, slot: int) -> bool:
