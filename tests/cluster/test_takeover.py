@@ -5,8 +5,8 @@ from tests.cluster.takeover import Seen, run
 
 from liteio_drives.remote.limits import LEASE_SECONDS
 
-# How quick the takeover is, `python -m tests.cluster.takeover` measures. Here nothing may fail, and nothing may wait for
-# as long as a time-out: a call's is 4 s at least, and what it costs is a second of grace, on a machine that does other
+# How quick the takeover is, `python -m tests.cluster.takeover` measures. Here nothing may fail, and nothing may wait as
+# long as a time-out, of which calls have 4 s at least: a takeover costs a second of grace, and the machine does other
 # work as well.
 LONGEST_SECONDS = 4.0
 LATE_SECONDS = LEASE_SECONDS / 2  # until a dead holder's lease is over, on such a machine
