@@ -257,9 +257,10 @@ async def _mend(machine: Machine, contents: dict[str, bytes], what: str) -> int:
         with suppress(ObjectError, StorageError):
             await machine.store.healer.scan(machine.drive_set, verify=True)
             await machine.settle()
-        damaged = [slot for slot in range(machine.code.width) if await _is_damaged(machine, slot)]
+        damaged = await _damaged(machine)
         if not damaged and await _is_clean(machine, what):
             break
+        damaged = await _damaged(machine)
         replaced.update(damaged)
         require(len(replaced) <= machine.code.m, f"{what}: more drives are damaged than were touched: {replaced}")
         await machine.stop()
@@ -277,10 +278,14 @@ async def _is_clean(machine: Machine, what: str) -> bool:
     try:
         await machine.require_clean(what)
     except (FaultFound, ObjectError, StorageError):
-        if any([await _is_damaged(machine, slot) for slot in range(machine.code.width)]):
+        if await _damaged(machine):
             return False
         raise
     return True
+
+
+async def _damaged(machine: Machine) -> list[int]:
+    return [slot for slot in range(machine.code.width) if await _is_damaged(machine, slot)]
 
 
 async def _is_damaged(machine: Machine, slot: int) -> bool:
