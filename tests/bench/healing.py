@@ -5,8 +5,11 @@ measured through S3 with a healer of its own, as `liteio server` runs it.
 """
 
 import asyncio
+import os
 import random
 import shutil
+import signal
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -48,7 +51,13 @@ _SMALL_COUNT: Final = 10_000
 _LARGE_COUNT: Final = 8
 _LOST: Final = 1000
 _AT_ONCE: Final = 16
-_LOAD_COUNT: Final = 3000  # operations of each of two processes
+_WARM_COUNT: Final = 4000
+_FOREGROUND_COUNT: Final = 10_000  # objects of each of two processes
+_MISSED_COUNT: Final = 6_000  # which a drive lacks
+_OPERATIONS: Final = ("GET", "PUT")
+_LOAD_SECONDS: Final = 3.0
+_NOTICE_SECONDS: Final = 2.0
+_TURNS: Final = 5
 _MIB: Final = 1 << 20
 
 
@@ -177,51 +186,89 @@ def _tell(what: str, count: int, size_bytes: int, seconds: float) -> None:
 
 
 async def _cost_to_clients() -> None:
-    """GET and PUT of small objects while a drive is rebuilt, beside the same with nothing to heal, in turn."""
+    """GET and PUT of small objects while others are healed, in turn with the same while the healer is held."""
     with running_server(4, 2, starts=False) as server:
         server.start()
         await run_processes([_load(server, "BUCKET", 0, 1, 0)])
-        await run_processes([_load(server, "PUT", number, _SMALL_COUNT // 2, _SMALL_BYTES) for number in range(2)])
-        quiet = {operation: await _rate(server, operation) for operation in ("GET", "PUT")}
+        await run_processes([_load(server, "PUT", number, _FOREGROUND_COUNT, _SMALL_BYTES) for number in range(2)])
+        missed = _load(server, "PUT", 2, _MISSED_COUNT, _SMALL_BYTES)
+        await run_processes([missed])
         server.stop()
-        _wipe(server.drives[1])
+        lose_rows(str(server.drives[1]), [f"{missed.prefix}{number:07d}".encode() for number in range(_MISSED_COUNT)])
         server.start()
         async with Bus((server.folder / "state" / "nats" / "url").read_text().strip(), name="bench") as bus:
             async with asyncio.timeout(20):
                 await bus.wait_until_ready()
-            healing, seen = {}, StoreHealing()
-            for operation in ("GET", "PUT"):
-                asking = asyncio.ensure_future(_ask_later(bus, 3.0))
-                healing[operation] = await _rate(server, operation)
-                seen = await asking
-                if not seen.rebuilds:
-                    raise RuntimeError("the rebuild was over before the load")
-                share = max(healer.share for healer in seen.healers)
-                print(
-                    f"clients while a drive is rebuilt: {operation:4} {healing[operation]:8.0f}/s of"
-                    f" {quiet[operation]:8.0f}/s, {healing[operation] / quiet[operation]:.2f} of it;"
-                    f" healers yield: {seen.is_yielding}, to a share of {share:.2f};"
-                    f" rebuilt {seen.rebuilds[0].rate_versions:.0f} objects/s",
-                    flush=True,
-                )
-            began = time.perf_counter()
-            await _until_rebuilt(bus)
-            print(f"and when they have gone the rebuild is over within {time.perf_counter() - began:.1f} s", flush=True)
+            for operation in _OPERATIONS:
+                await _compare(server, bus, operation)
+            began, before = time.perf_counter(), await ask_healers(bus)
+            healed = _objects_healed(await _until_healed(bus)) - _objects_healed(before)
+            print(f"and when clients have gone {healed / (time.perf_counter() - began):.0f} objects/s", flush=True)
 
 
-async def _ask_later(bus: Bus, seconds: float) -> StoreHealing:
-    await asyncio.sleep(seconds)
-    return await ask_healers(bus)
+async def _compare(server: Server, bus: Bus, operation: str) -> None:
+    [healer] = (await ask_healers(bus)).healers
+    rate = await _rate(server, operation, _WARM_COUNT)
+    held: list[float] = []
+    beside: list[float] = []
+    first, seconds = await ask_healers(bus), 0.0
+    for _ in range(_TURNS):
+        async with _held(healer.pid):
+            held.append(await _rate(server, operation, rate * _LOAD_SECONDS))
+        began = time.perf_counter()
+        await _rate(server, operation, rate * _NOTICE_SECONDS)  # It takes a look at clients every second.
+        beside.append(await _rate(server, operation, rate * _LOAD_SECONDS))
+        seconds += time.perf_counter() - began
+    last = await ask_healers(bus)
+    healed = _objects_healed(last) - _objects_healed(first)
+    if not healed or not last.is_yielding:
+        raise RuntimeError("it did not heal, or did not yield")
+    usual, now = statistics.median(held), statistics.median(beside)
+    print(
+        f"{operation} while objects are healed: {now:.0f}/s of {usual:.0f}/s with the healer held,"
+        f" {now / usual:.2f} of it; it yields to {last.healers[0].share:.2f} of the time and heals {healed / seconds:.0f} objects/s",
+        flush=True,
+    )
 
 
-async def _until_rebuilt(bus: Bus) -> None:
+@asynccontextmanager
+async def _held(pid: int) -> AsyncIterator[None]:
+    """The process does nothing. Not while it has a drive's lock, for which all others would wait."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(0.02)
+        if not _has_flock(pid):
+            break
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(0.02)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _has_flock(pid: int) -> bool:
+    locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return any(" FLOCK " in f" {line} " and f" {pid} " in line for line in locks)
+
+
+def _objects_healed(told: StoreHealing) -> int:
+    return sum(healer.objects_healed for healer in told.healers)
+
+
+async def _until_healed(bus: Bus) -> StoreHealing:
     async with asyncio.timeout(300):
-        while (await ask_healers(bus, seconds=0.5)).rebuilds:  # noqa: ASYNC110  # it goes on in another process
+        while True:
+            told = await ask_healers(bus, seconds=0.5)
+            if told.healers and all(scan.is_done for scan in told.scans if not scan.is_deep):
+                return told
             await asyncio.sleep(0.5)
 
 
-async def _rate(server: Server, operation: str) -> float:
-    result = await run_processes([_load(server, operation, number, _LOAD_COUNT, _SMALL_BYTES) for number in range(2)])
+async def _rate(server: Server, operation: str, count: float) -> float:
+    """Operations a second of about `count`, over and over on the same keys."""
+    share = min(int(count / 2), _FOREGROUND_COUNT)
+    result = await run_processes([_load(server, operation, number, share, _SMALL_BYTES) for number in range(2)])
     return result.operations / result.seconds
 
 

@@ -30,9 +30,26 @@ def test_the_busiest_drive_counts_and_a_drive_that_began_anew_does_not() -> None
     clock.advance(2)
     pacer.note({A: 1_000_000, B: 400})
     assert (pacer.calls_a_second, pacer.is_yielding) == (200.0, True)
-    clock.advance(2)
+    clock.advance(4)
+    pacer.note({A: 5, B: 400})
+    clock.advance(4)
     pacer.note({A: 5, B: 400})
     assert (pacer.calls_a_second, pacer.share) == (0.0, 1.0)
+
+
+def test_counts_that_come_once_a_second_do_not_look_like_pauses() -> None:
+    clock = ManualClock()
+    pacer = Pacer(clock)
+    shares = []
+    for tenth in range(100):
+        clock.advance(0.9)
+        pacer.note({A: int(clock.monotonic() / 1.1) * 100})  # added to less often than it is looked at
+        shares.append(pacer.share)
+        assert tenth < 3 or pacer.share < 0.5, shares
+    for _ in range(5):
+        clock.advance(0.9)
+        pacer.note({A: int(99 / 1.1 * 0.9) * 100})
+    assert pacer.share == 1.0
 
 
 async def test_while_yielding_pieces_come_one_by_one_with_rests() -> None:
@@ -74,15 +91,16 @@ async def test_clients_are_noticed_and_healing_is_not_taken_for_them() -> None:
         await bench.put(f"k{number}", b"x")
     await watch.look()
     assert healer.pacer.is_yielding
+    before = healer.pacer.calls_a_second
     token = IS_BACKGROUND.set(True)
     try:
         await watch.look()
         [drive_set] = bench.store.engine.store_map.sets
         await healer.scan(drive_set, verify=True)
         await watch.look()
+        assert healer.pacer.calls_a_second < before
     finally:
         IS_BACKGROUND.reset(token)
-    assert not healer.pacer.is_yielding
 
 
 async def test_each_drives_state_and_reason_are_seen() -> None:

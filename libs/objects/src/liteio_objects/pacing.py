@@ -6,6 +6,7 @@ is healed, one thing at a time, down to a tenth.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -17,6 +18,7 @@ SHARE_MIN: Final = 0.1
 QUIET_CALLS: Final = 5.0  # a second and drive, at which nobody is in anybody's way
 HALF_CALLS: Final = 50.0  # at which half of the time is the clients'
 REST_SECONDS_MAX: Final = 5.0
+WINDOW_SECONDS: Final = 3.0
 
 
 class Pacer:
@@ -25,8 +27,7 @@ class Pacer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
-        self._counts: Mapping[DriveId, int] = {}
-        self._counted_at = 0.0
+        self._seen: deque[tuple[float, Mapping[DriveId, int]]] = deque()  # the counts of the last seconds
         self.calls_a_second = 0.0
         self.share = 1.0
 
@@ -37,13 +38,14 @@ class Pacer:
     def note(self, counts: Mapping[DriveId, int]) -> None:
         """Calls for clients that each drive has counted up to now; a drive that did not answer is left out."""
         now = self._clock.monotonic()
-        seconds = now - self._counted_at
-        grown = [counts[drive] - self._counts[drive] for drive in counts if drive in self._counts]
-        if grown and seconds > 0:
-            # A count that went back is a drive that was opened anew: it says nothing of this time.
-            self.calls_a_second = max(0, *grown) / seconds
+        rates = [_busiest(before, counts) / (now - then) for then, before in self._seen if now > then]
+        if rates:
+            # Processes add to the counts once a second: the time since the last look alone may miss all of it.
+            self.calls_a_second = max(0.0, rates[0], rates[-1])
             self.share = share_at(self.calls_a_second)
-        self._counts, self._counted_at = dict(counts), now
+        self._seen.append((now, dict(counts)))
+        while len(self._seen) > 1 and now - self._seen[1][0] >= WINDOW_SECONDS:
+            self._seen.popleft()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -60,6 +62,11 @@ class Pacer:
 
     async def _rest(self, worked_seconds: float) -> None:
         await self._clock.sleep(min(worked_seconds * (1 / self.share - 1), REST_SECONDS_MAX))
+
+
+def _busiest(before: Mapping[DriveId, int], after: Mapping[DriveId, int]) -> int:
+    """By how much the count grew that grew most. One that went back is of a drive that was opened anew."""
+    return max((after[drive] - before[drive] for drive in after if drive in before), default=0)
 
 
 def share_at(calls_a_second: float) -> float:
