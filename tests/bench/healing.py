@@ -226,7 +226,8 @@ async def _compare(server: Server, bus: Bus, operation: str) -> None:
     usual, now = statistics.median(held), statistics.median(beside)
     print(
         f"{operation} while objects are healed: {now:.0f}/s of {usual:.0f}/s with the healer held,"
-        f" {now / usual:.2f} of it; it yields to {last.healers[0].share:.2f} of the time and heals {healed / seconds:.0f} objects/s",
+        f" {now / usual:.2f} of it; it yields to {last.healers[0].share:.2f} of the time"
+        f" and heals {healed / seconds:.0f} objects/s",
         flush=True,
     )
 
