@@ -17,6 +17,7 @@ from liteio_s3.errors import SLOW_DOWN, render_error
 log: Final = logging.getLogger("liteio.gateway")
 
 PATIENCE_SECONDS: Final = 3.0
+LOCAL_PATIENCE_SECONDS: Final = 60.0
 
 Opening = Callable[[], AbstractAsyncContextManager[App]]
 

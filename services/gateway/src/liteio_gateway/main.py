@@ -13,7 +13,7 @@ from liteio_drives.remote.sealing import WeakSecret
 from liteio_gateway.app import build_app
 from liteio_gateway.asgi import App
 from liteio_gateway.bus_link import bus_link
-from liteio_gateway.lifespan import Lifespan
+from liteio_gateway.lifespan import LOCAL_PATIENCE_SECONDS, PATIENCE_SECONDS, Lifespan
 from liteio_gateway.request_log import LineLog, standard_error
 from liteio_gateway.server import build_server, inherited_sockets
 from liteio_gateway.settings import GatewaySettings, LogFormat, load_settings
@@ -63,7 +63,8 @@ def run(settings: GatewaySettings) -> int:
             finally:
                 lines.flush()
 
-    lifespan = Lifespan(opening)
+    # Drives of this machine open in seconds, also damaged ones: their clients wait in the socket's queue.
+    lifespan = Lifespan(opening, patience_seconds=PATIENCE_SECONDS if settings.peers else LOCAL_PATIENCE_SECONDS)
     server = build_server(lifespan, settings)
     has_failed = False
 
