@@ -17,7 +17,7 @@ LAST_WRITES: Final = 40  # before the last kill, of which everything is to be cl
 ROUND_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 60.0
 COLLECTED_SECONDS: Final = 60.0  # after the last kill nothing is left that no row names
-DROPPED_SECONDS: Final = 10.0  # the files of what was settled last go 5 s later
+DROPPED_SECONDS: Final = 45.0  # the files of what was settled last go 5 s later, or with the next round of collection
 # What is killed, round by round: each kind alone, and more than one at once. "everything" comes most often: it is what
 # a machine that fails does.
 TARGETS: Final = ("everything", "gateway", "supervisor", "all gateways", "everything", "healer", "nats")
