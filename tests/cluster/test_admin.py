@@ -3,13 +3,11 @@
 import asyncio
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
 from tests.support.cluster import CLUSTER_SECRET, Cluster, running
-from tests.support.paths import BIN
 from tests.support.s3_client import S3Client
 
 from liteio_base.clock import SystemClock, SystemRandomness
@@ -23,32 +21,22 @@ from liteio_contracts.lock_names import object_lock_name
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("store")
     with running(Cluster(folder, node_count=3, drives_per_node=2, gateway_count=1)) as cluster:
-        (secret := folder / "secret").write_text(CLUSTER_SECRET)
-        secret.chmod(0o600)
         yield cluster
-
-
-def admin(store: Cluster, *words: str) -> str:
-    where = ["--drives", store.drive_patterns, "--node-host", f"127.0.0.1:{store.seen_ports[0]}"]
-    command = [str(BIN / "liteio"), "admin", *words, *where, "--cluster-secret-file", str(store.folder / "secret")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 async def test_locks_name_the_object_and_who_holds_it(store: Cluster) -> None:
     client = S3Client(store.host(0))
     assert client.send("PUT", "/photos").status == 200
     client.close()
-    assert "no lock is held" in admin(store, "locks")
+    assert "no lock is held" in store.admin("locks")
     settings = StoreSettings(peers=tuple(store.peers.split(",")), cluster_secret=SecretStr(CLUSTER_SECRET))
     soon = Deadline.after(60, SystemClock())
     async with open_store(settings, SystemClock(), SystemRandomness()) as opened:
         bucket = await opened.store.bucket("photos", deadline=soon)
         name = object_lock_name(bucket.bucket_id, b"cat.jpg")
         async with opened.store.engine.locks.lock([name], deadline=soon):
-            told = json.loads(await asyncio.to_thread(admin, store, "locks", "--json"))
-            table = await asyncio.to_thread(admin, store, "locks")
+            told = json.loads(await asyncio.to_thread(store.admin, "locks", "--json"))
+            table = await asyncio.to_thread(store.admin, "locks")
     [held] = told["locks"]
     assert held["on"] == ["photos/cat.jpg"]
     assert held["holder"]["pid"] == os.getpid()
@@ -59,9 +47,9 @@ async def test_locks_name_the_object_and_who_holds_it(store: Cluster) -> None:
 def test_a_lost_node_shows_in_the_drives_and_in_the_locks(store: Cluster) -> None:
     store.nodes[1].kill()
     try:
-        drives = json.loads(admin(store, "drives", "--json"))
+        drives = json.loads(store.admin("drives", "--json"))
         states = [drive["state"] for drive in drives]
         assert sorted(states) == ["offline"] * 2 + ["online"] * 4
-        assert "does not answer" in admin(store, "locks")
+        assert "does not answer" in store.admin("locks")
     finally:
         store.nodes[1].start()

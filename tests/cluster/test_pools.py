@@ -1,7 +1,6 @@
 """A pool is added to a store that is being written to: one command, nothing moves, nothing is lost from sight."""
 
 import asyncio
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import CLUSTER_SECRET, Cluster, running
-from tests.support.paths import BIN
+from tests.support.cluster import Cluster, running
 from tests.support.s3_client import S3Client
 
 from liteio_base.clock import SystemClock, SystemRandomness
@@ -54,17 +52,6 @@ class Writer(threading.Thread):
         self.join()
 
 
-def admin(store: Cluster, *words: str) -> str:
-    secret = store.folder / "secret"
-    secret.write_text(CLUSTER_SECRET)
-    secret.chmod(0o600)
-    where = ["--drives", store.drive_patterns, "--node-host", f"127.0.0.1:{store.seen_ports[0]}"]
-    command = [str(BIN / "liteio"), "admin", *words, *where, "--cluster-secret-file", str(secret)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_pool_is_added_under_load_and_every_key_stays_in_sight(store: Cluster, tmp_path: Path) -> None:
     (second := tmp_path / "second").mkdir()
     client, other = S3Client(store.host(0)), S3Client(store.host(1))
@@ -83,12 +70,12 @@ def test_a_pool_is_added_under_load_and_every_key_stays_in_sight(store: Cluster,
         writer.start()
         stack.callback(writer.stop)
         time.sleep(2.0)  # the nodes of the pool wait, and load goes on
-        assert "pool 1 is part of the store" in admin(store, "pool", "add", pool.drive_patterns)
+        assert "pool 1 is part of the store" in store.admin("pool", "add", pool.drive_patterns)
         time.sleep(1.0)
         writer.stop()
         assert writer.refused == []
         assert len(writer.acknowledged) > 20
-        told = admin(store, "pool", "list")
+        told = store.admin("pool", "list")
         assert "pool 1: 1 set of 2+2" in told
         for through in (client, other):
             for key in before:
@@ -104,7 +91,7 @@ def test_a_pool_is_added_under_load_and_every_key_stays_in_sight(store: Cluster,
         new_home = _keys_on(pool.drives_of(0)[0], slot=0)
         assert any(key.startswith("after-") for key in new_home)
         assert not any(key.startswith("before-") for key in new_home)
-        assert "takes 0 % of new keys" in admin(store, "pool", "weigh", "0=0", "1=1")
+        assert "takes 0 % of new keys" in store.admin("pool", "weigh", "0=0", "1=1")
         store.gateways[1].stop()
         store.gateways[1].start()
         store.wait_ready(1)
@@ -144,7 +131,7 @@ def test_a_pool_whose_nodes_are_away_is_refused_and_nothing_changes(store: Clust
     try:
         pool.nodes[0].start()
         with pytest.raises(AssertionError, match="its node is away"):
-            admin(store, "pool", "add", pool.drive_patterns)
-        assert "topology 1, 1 live epochs" in admin(store, "pool", "list")
+            store.admin("pool", "add", pool.drive_patterns)
+        assert "topology 1, 1 live epochs" in store.admin("pool", "list")
     finally:
         pool.kill()

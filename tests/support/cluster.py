@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.support.paths import REPOSITORY
+from tests.support.paths import BIN, REPOSITORY
 from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, free_ports
 
 CLUSTER_SECRET: Final = "a-cluster-secret-of-the-tests-only"
@@ -173,6 +173,16 @@ class Cluster:
             assert self.gateways[gateway].is_running, f"a gateway ended:\n{self.gateways[gateway].log()}"
             assert time.monotonic() < end, f"not ready:\n{self.logs()}"
             time.sleep(0.1)
+
+    def admin(self, *words: str) -> str:
+        """What `liteio admin` prints of this store. Raises AssertionError when it fails."""
+        (secret := self.folder / "secret").write_text(CLUSTER_SECRET)
+        secret.chmod(0o600)
+        where = ["--drives", self.drive_patterns, "--node-host", f"127.0.0.1:{self.seen_ports[0]}"]
+        command = [str(BIN / "liteio"), "admin", *words, *where, "--cluster-secret-file", str(secret)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def logs(self) -> str:
         return "\n".join(f"--- {member.name}\n{member.log()[-4000:]}" for member in self.members)
