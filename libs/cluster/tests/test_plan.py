@@ -42,7 +42,7 @@ def test_a_place_is_named_by_deployment_pool_set_and_slot() -> None:
     ],
 )
 def test_a_node_finds_itself(host: str, own_names: tuple[str, ...], origin: str) -> None:
-    assert PoolPlan.of_patterns(FOUR_BY_TWO).origin_of_host(host, own_names) == origin
+    assert PoolPlan.of_patterns(FOUR_BY_TWO).origin_of_host(host, lambda: own_names) == origin
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_node_finds_itself(host: str, own_names: tuple[str, ...], origin: str)
 )
 def test_a_node_that_can_not_be_told_is_refused_with_the_choices(patterns: str, host: str, said: str) -> None:
     with pytest.raises(LayoutRefused, match=said):
-        PoolPlan.of_patterns(patterns).origin_of_host(host, ("elsewhere",))
+        PoolPlan.of_patterns(patterns).origin_of_host(host, lambda: ("elsewhere",))
 
 
 @pytest.mark.parametrize(

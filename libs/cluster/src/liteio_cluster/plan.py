@@ -3,7 +3,7 @@
 Every node is given the same patterns, so every node comes to the same plan.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -77,20 +77,22 @@ class PoolPlan:
         """The folders of a node's drives, by the drives' numbers."""
         return {number: endpoint.path for number, endpoint in enumerate(self.endpoints) if endpoint.origin == origin}
 
-    def origin_of_host(self, host: str, own_names: Iterable[str] = ()) -> str:
+    def origin_of_host(self, host: str, own_names: Callable[[], Iterable[str]] = tuple) -> str:
         """The node that `host` names ("node1.lan", with a port where a host has several nodes). Without a host: the
-        only one there is, or the one that bears one of `own_names`. Raises LayoutRefused."""
+        only one there is, or the one that bears one of `own_names`, which are looked up only then: that may ask the
+        network. Raises LayoutRefused."""
         if not host:
-            return self._find_own({name.lower() for name in own_names})
+            return self._find_own(own_names)
         named = [origin for origin in self.origins if host.lower() in _names_of(origin)]
         if len(named) == 1:
             return named[0]
         problem = "no drive is on this host" if not named else "the host has several nodes"
         raise LayoutRefused(problem, host, f"name one of {', '.join(self._choices())}")
 
-    def _find_own(self, own: set[str]) -> str:
+    def _find_own(self, own_names: Callable[[], Iterable[str]]) -> str:
         if len(self.origins) == 1:
             return self.origins[0]
+        own = {name.lower() for name in own_names()}
         named = [origin for origin in self.origins if own & _names_of(origin)]
         if len(named) == 1:
             return named[0]

@@ -34,7 +34,7 @@ def expand_drives(given: object, peers: Sequence[str], node_host: str) -> tuple[
             folders = [os.path.abspath(endpoint.path) for endpoint in endpoints]
             drives = tuple(f"{peer}{folder}" for peer in peers for folder in folders) if peers else tuple(folders)
         if is_of_cluster(drives):
-            PoolPlan.of_patterns(drives).origin_of_host(node_host, own_names())
+            PoolPlan.of_patterns(drives).origin_of_host(node_host, own_names)
         else:
             choose_layout(len(drives))
     except PlacementError as refusal:

@@ -225,7 +225,7 @@ class ServerSettings(BaseSettings):
     @cached_property
     def origin(self) -> str:
         """Of a cluster: this node, as the plan names it."""
-        return self.plan.origin_of_host(self.node_host, own_names())
+        return self.plan.origin_of_host(self.node_host, own_names)
 
     @cached_property
     def own_drives(self) -> tuple[str, ...]:

@@ -191,9 +191,10 @@ class NodeDrives:
             elif verdict.deployment_id is not None:
                 verdict = await self._format_own(verdict, verdict.deployment_id)
         self._deployment_id = self._deployment_id or verdict.deployment_id
+        found = await self.report()
         for number in self._own:
             if number not in self._served:
-                await self._serve(number, verdict)
+                await self._serve(number, verdict, found[number])
 
     async def _format_own(self, verdict: Verdict, deployment_id: DeploymentId) -> Verdict:
         """Finish or begin what the verdict asks for on this node. What is to be thought of it then."""
@@ -222,13 +223,12 @@ class NodeDrives:
             log.warning("the first format is not finished: %s; will try again", trouble)
         return judge(self._in_order(await self.report()), self._plan.layout)
 
-    async def _serve(self, number: int, verdict: Verdict) -> None:
+    async def _serve(self, number: int, verdict: Verdict, found: DriveReport) -> None:
         """Open a drive that belongs here, or note why it can not be served."""
         path, slot = self._own[number], self._plan.layout.place_of(number)[1]
         if reason := verdict.reasons.get(number, ""):
             self._leave_out(number, reason)
             return
-        found = (await self.report())[number]
         if found.condition is not DriveCondition.FORMATTED or verdict.deployment_id is None:
             self._leave_out(
                 number, found.reason or "it is empty; waiting for the other nodes to say what is to be done"

@@ -4,7 +4,6 @@ A flag goes before its variable, a variable before the default: `--port`, LITEIO
 is one for all machines, so its variables are LITEIO_CLUSTER_SECRET and LITEIO_CLUSTER_SECRET_FILE.
 """
 
-import socket
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from liteio_cluster.access import SECRET_VARIABLE, ClusterAccess, one_text
 from liteio_cluster.plan import PoolPlan
 from liteio_placement.errors import PlacementError
+from liteio_runtime.cluster_settings import own_names
 
 DEFAULT_PORT: Final = 9100
 
@@ -80,7 +80,7 @@ class StorageNodeSettings(ClusterAccess):
 
     def origin(self) -> str:
         """This node, as the plan names it."""
-        return self.plan().origin_of_host(self.node_host, (socket.gethostname(), socket.getfqdn()))
+        return self.plan().origin_of_host(self.node_host, own_names)
 
 
 def load_settings(flags: Sequence[str]) -> StorageNodeSettings:
