@@ -111,7 +111,11 @@ class Workload:
         await gateway.ask(gateway.store.change_bucket(STAYING, change, deadline=gateway.deadline()))
 
     async def run(self) -> None:
+        """Raises what went wrong first, as it was."""
         low, high = OPERATIONS
-        async with asyncio.TaskGroup() as group:
-            for client in self.clients:
-                group.create_task(client.run(low + self.draw.below(high - low)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for client in self.clients:
+                    group.create_task(client.run(low + self.draw.below(high - low)))
+        except BaseExceptionGroup as troubles:
+            raise troubles.exceptions[0] from None
