@@ -1,26 +1,5 @@
 """A real nats-server, and a bus that is connected to it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+from liteio_testkit.nats_fixtures import bus, nats_server
 
-import pytest
-
-from liteio_bus.connection import Bus
-from liteio_testkit.real_nats import RealNats
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[RealNats]:
-    server = RealNats(tmp_path / "jetstream")
-    await server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def bus(nats_server: RealNats) -> AsyncIterator[Bus]:
-    async with Bus(nats_server.url, name="test") as bus:
-        async with asyncio.timeout(20):
-            await bus.wait_until_ready()
-        yield bus
+__all__ = ["bus", "nats_server"]

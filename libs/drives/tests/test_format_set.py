@@ -159,6 +159,28 @@ async def test_a_drive_of_another_deployment_is_refused(paths: list[str]) -> Non
     rewrite(paths[3], deployment_id="f" * 32)
     told = await statuses(await open_all(paths, seed=1))
     assert "another deployment" in str(told[3])
+    assert "put the drive of this store in its place" in str(told[3])
+
+
+@pytest.mark.parametrize("foreign", [(0, 1), (2, 3)])
+async def test_half_the_drives_of_one_store_and_half_of_another_are_refused(
+    paths: list[str], foreign: tuple[int, int]
+) -> None:
+    await (await open_all(paths)).close()
+    for number in foreign:
+        rewrite(paths[number], deployment_id="f" * 32)
+    with pytest.raises(FormatRefused, match=f"drives {foreign[0] + 1}, {foreign[1] + 1} to ffff.*: put drives of one"):
+        await open_all(paths, seed=1)
+
+
+async def test_half_of_two_stores_leaves_the_empty_drives_alone(paths: list[str]) -> None:
+    await (await open_all(paths)).close()
+    rewrite(paths[0], deployment_id="f" * 32)
+    for path in paths[2:]:
+        make_empty(path)
+    with pytest.raises(FormatRefused, match="drives 1 to ffff"):
+        await open_all(paths, seed=1)
+    assert [names_in(path) for path in paths[2:]] == [[], []]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\x00" * 500])

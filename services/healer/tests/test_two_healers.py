@@ -1,12 +1,11 @@
 """Two healers of a store, as processes: they share the loops, tell what they do, and one takes over from the other."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,22 +25,6 @@ LOOPS = {
     "outbox",
     "drive states",
 }
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[RealNats]:
-    server = RealNats(tmp_path / "jetstream")
-    await server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def bus(nats_server: RealNats) -> AsyncIterator[Bus]:
-    async with Bus(nats_server.url, name="test") as bus:
-        async with asyncio.timeout(20):
-            await bus.wait_until_ready()
-        yield bus
 
 
 class Healers:

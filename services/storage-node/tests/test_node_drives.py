@@ -262,12 +262,15 @@ async def test_two_looks_at_once_take_turns(tmp_path: Path) -> None:
     assert len({rig.identity(node, number).deployment_id for node in (0, 1) for number in (1, 2)}) == 1
 
 
-async def test_a_pool_that_joins_waits_and_takes_its_place_in_the_store(tmp_path: Path) -> None:
+async def test_a_pool_that_joins_waits_and_takes_its_place_in_the_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rig, deployment_id = Rig(tmp_path), DeploymentId("ab" * 16)
     rig.joins = True
     async with rig.up(0, 1) as nodes:
         await look_at(nodes)
         assert formatted_in(tmp_path) == []
+        assert caplog.text.count("`liteio admin pool add`") == 4
         plan = rig.plan.as_pool(3)
         await format_new_pool(plan, deployment_id, rig.connections, SystemClock())
         assert [len(served(node)) for node in nodes] == [2, 2]

@@ -4,7 +4,7 @@ The rules are those of docs/formats/format-json.md. The drives may be one machin
 given the same reports decides the same.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -74,7 +74,7 @@ class Verdict:
 
 def judge(reports: Sequence[DriveReport | None], layout: Layout) -> Verdict:
     """`reports` in the order of the layout; None for a drive whose machine has not answered. Raises FormatRefused when
-    the drives belong to another layout."""
+    the drives belong to another layout, or as many to one store as to another."""
     reasons = {
         number: report.reason
         for number, report in enumerate(reports)
@@ -102,7 +102,10 @@ def misplacement(identity: DriveFormat, deployment_id: DeploymentId, number: int
     """Why this drive must not serve as the `number`-th of the pool; "" when it may."""
     place = layout.place_of(number)
     if identity.deployment_id != deployment_id:
-        return f"it belongs to another deployment ({identity.deployment_id})"
+        return (
+            f"it belongs to another deployment ({identity.deployment_id}): put the drive of this store in its place, "
+            "or an empty one"
+        )
     if identity.pool != layout.pool:
         return f"it is a drive of pool {identity.pool}, and stands in pool {layout.pool}"
     if (identity.set_index, identity.slot) != place:
@@ -130,7 +133,7 @@ def _join(
     reasons: dict[int, str],
 ) -> Verdict:
     """An existing deployment: refuse what is foreign or misplaced, format what was replaced."""
-    [(deployment_id, _)] = Counter(drive.deployment_id for drive in formats.values()).most_common(1)
+    deployment_id = _deployment_of(formats)
     known = next(drive for drive in formats.values() if drive.deployment_id == deployment_id)
     require_layout(known, layout)
     for number, drive in formats.items():
@@ -166,6 +169,22 @@ def _join(
         mount_points=known.was_mount_point,
         reasons=reasons,
     )
+
+
+def _deployment_of(formats: Mapping[int, DriveFormat]) -> DeploymentId:
+    """The one that most drives belong to. Raises FormatRefused when that could be either of two: whoever guessed wrong
+    would format the empty drives for the wrong store."""
+    numbers: dict[DeploymentId, list[int]] = defaultdict(list)
+    for number, drive in sorted(formats.items()):
+        numbers[drive.deployment_id].append(number + 1)
+    deployment_id, *others = sorted(numbers, key=lambda one: len(numbers[one]), reverse=True)
+    if others and len(numbers[others[0]]) == len(numbers[deployment_id]):
+        told = "; ".join(f"drives {', '.join(map(str, those))} to {one}" for one, those in numbers.items())
+        raise FormatRefused(
+            "which store is meant can not be told, since as many drives belong to one deployment as to another "
+            f"(counted from 1, {told}): put drives of one store in all places, or empty ones"
+        )
+    return deployment_id
 
 
 def _is_prepared_for(report: DriveReport, deployment_id: DeploymentId, number: int, layout: Layout) -> bool:

@@ -230,9 +230,7 @@ class NodeDrives:
             self._leave_out(number, reason)
             return
         if found.condition is not DriveCondition.FORMATTED or verdict.deployment_id is None:
-            self._leave_out(
-                number, found.reason or "it is empty; waiting for the other nodes to say what is to be done"
-            )
+            self._leave_out(number, found.reason or self._wait_of_empty(verdict))
             return
         try:
             drive = await LocalDrive.open(
@@ -249,6 +247,11 @@ class NodeDrives:
         log.info("drive %s is served as %s", path, drive.drive_id)
 
     # --- how
+
+    def _wait_of_empty(self, verdict: Verdict) -> str:
+        if self._joins and verdict.deployment_id is None:
+            return "it is empty, and waits for its pool to be added to a store: do so with `liteio admin pool add`"
+        return "it is empty; waiting for the other nodes to say what is to be done"
 
     def _report_now(self) -> dict[int, DriveReport]:
         if not any(has_format(path) for path in self._own.values()):
