@@ -2,14 +2,17 @@
 # Make .venv with everything the store, its tests and its tools need, from a bare Debian with Python 3.11 or newer.
 #
 # Packages come from wherever this machine's pip is told to look; every one is checked against requirements/lock.txt.
-# A stamp keyed by the lock, the members' manifests and this script makes the second run instant.
+# A stamp keyed by the lock, the members' manifests, what is compiled and this script makes the second run instant.
 set -eu
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-wanted_stamp() { cat tools/setup.sh requirements/lock.txt libs/*/pyproject.toml services/*/pyproject.toml | sha256sum | cut -d' ' -f1; }
+wanted_stamp() {
+    cat tools/setup.sh requirements/lock.txt libs/*/pyproject.toml services/*/pyproject.toml \
+        libs/*/hatch_build.py libs/*/src/*/*.c | sha256sum | cut -d' ' -f1
+}
 is_done() { [ -x .venv/bin/liteio ] && [ "$(cat .venv/setup-stamp 2>/dev/null)" = "$(wanted_stamp)" ]; }
 
 # Several makes at once take turns; whoever waited finds the work done.
@@ -56,7 +59,7 @@ else
 fi
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-# Two packages come as source only and are compiled here.
+# Two packages come as source only and are compiled here, and so is the kernel in libs/erasure.
 missing=
 command -v gcc >/dev/null || missing="gcc libc6-dev"
 [ -e "$(header_of "$python")" ] || missing="$missing python$version-dev"

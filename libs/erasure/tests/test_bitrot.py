@@ -1,8 +1,13 @@
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from highwayhash import highwayhash_256
+from hypothesis import given
+from hypothesis import strategies as st
 
 from liteio_base.ids import DataId
 from liteio_erasure import bitrot, hash_block, verify_block
@@ -40,23 +45,53 @@ def test_the_key_is_the_documented_one() -> None:
     assert hash_block(SHARD, DATA_ID, 3, 5, 1000) == highwayhash_256(key, SHARD)
 
 
-@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 2048, 64 * 1024, 64 * 1024 + 1, 1024 * 1024])
-def test_few_bytes_and_many_have_the_same_hash(length: int) -> None:
-    shard = bytes(number % 251 for number in range(length))
-    key = bytes.fromhex("00112233445566778899aabbccddeeff 01000000 0000 0100 0000000000000000")
-    assert hash_block(shard, DATA_ID, 1, 0, 0) == highwayhash_256(key, shard)
+def _kernels() -> list[Callable[[bytes, bytes], bytes]]:
+    """All that may compute the hash here: the package, and the kernel for AVX2 where there is one."""
+    return [highwayhash_256, *([bitrot.hash256] if bitrot.HASH_KERNEL == "avx2" else [])]
 
 
-def test_few_bytes_are_hashed_with_the_interpreters_lock_kept() -> None:
-    assert bitrot._hash_few is not highwayhash_256
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks /proc/cpuinfo what the processor can")
+def test_the_kernel_is_there_where_the_processor_has_avx2() -> None:
+    has_avx2 = " avx2 " in Path("/proc/cpuinfo").read_text()
+    assert (bitrot.HASH_KERNEL == "avx2") == has_avx2
 
 
-def test_the_package_computes_highwayhash() -> None:
+@pytest.mark.parametrize("length", [*range(130), 2048, 2049, 64 * 1024 + 5, 1024 * 1024 - 1])
+def test_the_kernels_agree_on_every_length(length: int) -> None:
+    key, data = bytes(range(32)), bytes(number * 7 % 251 for number in range(length))
+    assert {kernel(key, data) for kernel in _kernels()} == {highwayhash_256(key, data)}
+
+
+@given(key=st.binary(min_size=32, max_size=32), data=st.binary(max_size=300))
+def test_the_kernels_agree(key: bytes, data: bytes) -> None:
+    assert {kernel(key, data) for kernel in _kernels()} == {highwayhash_256(key, data)}
+
+
+def test_without_the_kernel_the_package_computes_the_same() -> None:
+    program = (
+        "import sys; sys.modules['liteio_erasure._highway'] = None; from liteio_erasure import bitrot; "
+        f"print(bitrot.HASH_KERNEL, bitrot.hash_block({SHARD!r}, {DATA_ID!r}, 3, 5, 1000).hex())"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["highwayhash-cffi", hash_block(SHARD, DATA_ID, 3, 5, 1000).hex()]
+
+
+@pytest.mark.skipif(bitrot.HASH_KERNEL != "avx2", reason="there is no kernel of its own here")
+def test_the_kernel_refuses_what_is_no_key_and_no_data() -> None:
+    with pytest.raises(ValueError, match="a key has 32 bytes, not 31"):
+        bitrot.hash256(bytes(31), b"")
+    for wrong in ((bytes(32), bytearray(4)), ("key", b""), (bytes(32),)):
+        with pytest.raises(TypeError, match="both bytes"):
+            bitrot.hash256(*wrong)
+
+
+@pytest.mark.parametrize("kernel", _kernels())
+def test_it_is_highwayhash(kernel: Callable[[bytes, bytes], bytes]) -> None:
     """MinIO's published bitrot self-test: 32 rounds, each hashing the sums so far, under its own key."""
     key = bytes.fromhex("4be734fa8e238acd263e83e6bb968552040f935da39f441497e09d1322de36a0")
     message = digest = b""
     for _ in range(32):
-        digest = highwayhash_256(key, message)
+        digest = kernel(key, message)
         message += digest
     assert digest.hex() == "39c0407ed3f01b18d22c85db4aeff11e060ca5f43131b0126731ca197cd42313"
 

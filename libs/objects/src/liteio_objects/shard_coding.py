@@ -1,7 +1,7 @@
 """The heavy work on shards: coding and hashing blocks for writing, verifying and decoding them for reading. Pure.
 
-Everything here is a function of its arguments and may run in a worker thread. Hashing, the larger half of the cost,
-leaves the interpreter lock free there; coding holds it (liteio_erasure.codec).
+Everything here is a function of its arguments and may run in a worker thread. Coding holds the interpreter's lock
+(liteio_erasure.codec), hashing too where it is quick, and leaves it free where it is not (liteio_erasure.bitrot).
 """
 
 from collections.abc import Mapping, Sequence
