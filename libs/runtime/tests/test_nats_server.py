@@ -1,5 +1,6 @@
 """Our own bus: a real server takes the configuration, asks for the password, and comes back with the same address."""
 
+import asyncio
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
+from nats.js.errors import APIError
 
+from liteio_bus.connection import Bus
 from liteio_runtime.nats_server import NatsRoutes, NatsServer, prepare_nats_server
 from liteio_testkit.polling import until
 
@@ -52,6 +55,18 @@ async def test_it_runs_with_jetstream_and_keeps_its_url(tmp_path: Path) -> None:
         assert (folder / "jetstream").is_dir()
     again = prepare_nats_server(folder)
     assert again.url == server.url
+
+
+async def test_it_has_room_for_all_streams_however_little_is_free(tmp_path: Path) -> None:
+    server = prepare_nats_server(tmp_path)
+    with running(server):
+        async with Bus(server.url, name="test") as bus:
+            async with asyncio.timeout(20):
+                await bus.wait_until_ready()
+            account = await bus.jetstream.account_info()
+            assert account.storage == 0
+            with pytest.raises(APIError, match="insufficient storage"):  # so it does not go by what is free
+                await bus.jetstream.add_stream(StreamConfig(name="MORE", subjects=["more"], max_bytes=1))
 
 
 async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:

@@ -154,6 +154,18 @@ async def test_noise_is_kept_back() -> None:
     await running
 
 
+async def test_what_only_a_new_start_mends_is_started_anew() -> None:
+    lines = Lines()
+    source = "import time; print('no space left on device', flush=True); time.sleep(60)"
+    spec = replace(python("bus", source), ends_on=("no space left",))
+    supervisor = Supervisor([spec, python("other", SLEEPER)], on_line=lines, backoff=QUICK)
+    running = asyncio.create_task(supervisor.run())
+    await until(lambda: lines.seen.count(("bus", "no space left on device")) >= 3)
+    supervisor.stop()
+    await running
+    assert lines.seen.count(("other", "up")) == 1
+
+
 async def test_an_impossible_configuration_ends_everything() -> None:
     lines = Lines()
     refusing = python("picky", "import sys; print('no such drive', flush=True); sys.exit(2)")

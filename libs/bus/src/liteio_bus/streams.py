@@ -6,16 +6,13 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StoreCompression, StreamConfig
 from nats.js.errors import APIError
 
-from liteio_base.limits import GIB, MIB
+from liteio_bus.limits import DEAD_BYTES_MAX, EVENTS_BYTES_MAX, HEAL_BYTES_MAX
 from liteio_bus.subjects import ALL_DEAD_HEAL_TASKS, ALL_EVENTS, ALL_HEAL_TASKS
 
 EVENTS_STREAM: Final = "LITEIO_EVENTS"
 HEAL_STREAM: Final = "LITEIO_MRF"
 DEAD_STREAM: Final = "LITEIO_MRF_DEAD"
 EVENTS_AGE_SECONDS: Final = 3 * 86_400.0
-EVENTS_BYTES_MAX: Final = 4 * GIB
-HEAL_BYTES_MAX: Final = 256 * MIB  # about half a million tasks; what does not fit is found by the scanner
-DEAD_BYTES_MAX: Final = 64 * MIB
 DEAD_AGE_SECONDS: Final = 30 * 86_400.0
 # Copies of one event lie on several drives, which may come back minutes apart; later copies are told by their event id.
 DUPLICATE_SECONDS: Final = 600.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from liteio_bus.limits import STREAMS_BYTES_MAX
 from liteio_runtime.problems import Problem, StartRefused
 from liteio_runtime.process import ProcessSpec
 from liteio_runtime.state import write_private
@@ -22,8 +23,13 @@ _CONFIGURATION: Final = """\
 listen: "{host}:{port}"
 authorization {{ user: {user}, password: "{password}" }}
 logtime: false
-jetstream {{ store_dir: {store}, sync_interval: always }}
+# Without the bound it is three quarters of what is free at this start, and no stream is made, nor found again, that may
+# come to hold more.
+jetstream {{ store_dir: {store}, max_file_store: {store_bytes}, sync_interval: always }}
 """
+# Once a write has failed for lack of room the server takes nothing more into that stream, or switches all of them off,
+# also when there is room again (nats-io/nats-server issues 3997 and 7654).
+_ENDS_ON: Final = ("no space left on device", "will be DISABLED")
 
 
 _CLUSTER: Final = """\
@@ -71,13 +77,18 @@ def prepare_nats_server(folder: Path, routes: NatsRoutes | None = None) -> NatsS
     write_private(folder / "port", str(port))
     write_private(folder / "url", f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
     config = _CONFIGURATION.format(
-        host=_LOOPBACK, port=port, user=_USER, password=password, store=json.dumps(str(folder / "jetstream"))
+        host=_LOOPBACK,
+        port=port,
+        user=_USER,
+        password=password,
+        store=json.dumps(str(folder / "jetstream")),
+        store_bytes=STREAMS_BYTES_MAX,
     )
     write_private(
         folder / "nats.conf", config + (_cluster_configuration(routes) if routes else "server_name: liteio\n")
     )
     argv = (program, "--config", str(folder / "nats.conf"))
-    spec = ProcessSpec("nats", argv, noise=("[INF]", "Plaintext passwords"), stops_last=True)
+    spec = ProcessSpec("nats", argv, noise=("[INF]", "Plaintext passwords"), ends_on=_ENDS_ON, stops_last=True)
     return NatsServer(spec, f"nats://{_USER}:{password}@{_LOOPBACK}:{port}")
 
 

@@ -24,13 +24,15 @@ LineSink = Callable[[str, str], None]
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """What to run. `environment` is added to ours. `pass_fds` stay open in the process under the same numbers. Lines
-    that hold one of `noise` are not passed on. `stops_last`: others need it until they have stopped."""
+    that hold one of `noise` are not passed on; one that holds one of `ends_on` tells of something that only a new start
+    mends. `stops_last`: others need it until they have stopped."""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
     noise: tuple[str, ...] = ()
+    ends_on: tuple[str, ...] = ()
     stops_last: bool = False
 
 
@@ -66,7 +68,13 @@ class Process:
             raise
         finally:
             os.close(writing)
-        return cls(spec, process, asyncio.create_task(_pass_lines(reading, spec, on_line)))
+
+        def take(name: str, line: str) -> None:
+            on_line(name, line)
+            if any(telling in line for telling in spec.ends_on) and process.returncode is None:
+                process.terminate()
+
+        return cls(spec, process, asyncio.create_task(_pass_lines(reading, spec, take)))
 
     @property
     def pid(self) -> int:
