@@ -1,16 +1,14 @@
-"""Rows 45, 47 and 51: many clients at once, listings of what changes, and a bus that is away."""
+"""Rows 45 and 47: many clients at once, and listings of what changes."""
 
 import asyncio
 import hashlib
-import shutil
-import time
 from typing import Final
 from xml.etree import ElementTree
 
-from tests.cluster.history import load_while, require_order, wait_whole
+from tests.cluster.history import load_while, require_order
 from tests.cluster.shared_keys import SharedKeys
-from tests.faults.cluster import BUCKET, Keeper, cluster_in, healed, must
-from tests.faults.registry import Trial, require, row
+from tests.faults.cluster import BUCKET, cluster_in, healed
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.async_s3 import AsyncS3
 from tests.support.rig import Rig
 
@@ -20,7 +18,6 @@ from liteio_testkit.listing_history import ObservedListing, check_listing
 _NAMESPACE: Final = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _STABLE: Final = 25
 _CHANGING: Final = 40
-_PUT_SECONDS_MAX: Final = 3.0
 
 
 @row(
@@ -31,6 +28,7 @@ _PUT_SECONDS_MAX: Final = 3.0
     unit="seconds in each",
     bounded=3,
     full=60,
+    lane=Lane.CLUSTER,
 )
 def one_key(trial: Trial) -> str:
     told = []
@@ -61,6 +59,7 @@ def one_key(trial: Trial) -> str:
     unit="seconds",
     bounded=5,
     full=120,
+    lane=Lane.CLUSTER,
 )
 def listing_in_a_storm(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -126,50 +125,3 @@ async def _list_again(rig: Rig, ledger: Ledger, gateway: int, listings: list[Obs
             token = root.findtext(f"{_NAMESPACE}NextContinuationToken", "")
         listings.append(ObservedListing(started, ledger.tick(), tuple(keys)))
     await s3.close()
-
-
-# -- the bus
-
-
-@row(
-    51,
-    "the bus is killed, and comes back without its files",
-    "kill -9 of the NATS server, then a node is killed under writes and started again; the server's files are removed "
-    "before it is started again, and a node is killed once more",
-    unit="times",
-    bounded=1,
-    full=20,
-)
-def bus_away(trial: Trial) -> str:
-    longest, healing = 0.0, list[float]()
-    with cluster_in(trial) as rig:
-        assert rig.nats is not None
-        keeper = Keeper(rig, trial.seed)
-        keeper.some(10)
-        for number in range(trial.count):
-            rig.nats.stop()
-            longest = max(longest, _write_without_a_node(rig, keeper, f"away/{number}"))
-            healing.append(wait_whole(rig))
-            shutil.rmtree(trial.folder / "nats", ignore_errors=True)
-            asyncio.run(rig.nats.start())
-            longest = max(longest, _write_without_a_node(rig, keeper, f"wiped/{number}"))
-            healing.append(wait_whole(rig))
-        keeper.read_all(gateway=1)
-        healed(rig)
-    return (
-        f"writes took {longest:.2f} s at most; what a node missed was found by the scan, and whole "
-        f"{', '.join(f'{seconds:.1f}' for seconds in healing)} s after it was back"
-    )
-
-
-def _write_without_a_node(rig: Rig, keeper: Keeper, prefix: str) -> float:
-    """Writes that a node misses, which is back at the end. How long the longest took."""
-    node, longest = rig.nodes[2], 0.0
-    node.kill()
-    for number in range(12):
-        began = time.monotonic()
-        must(keeper.put(f"{prefix}/{number}", gateway=number % 2), "a write without the bus and one node")
-        longest = max(longest, time.monotonic() - began)
-    require(longest < _PUT_SECONDS_MAX, f"a write took {longest:.1f} s")
-    node.start()
-    return longest
