@@ -1,5 +1,5 @@
-"""`python -m tests.faults [--rows 1,2,9] [--bounded|--full] [--seed N]`: run rows of the fault matrix, and write what
-was seen to docs/operations/faults.md. The exit code is 1 when a row did not hold.
+"""`python -m tests.faults [--rows 1,2,9] [--bounded|--full] [--seed N] [--at-once N]`: run rows of the fault
+matrix, and write what was seen to docs/operations/faults.md. The exit code is 1 when a row did not hold.
 
 Runs itself again with PYTHONHASHSEED=0, since the simulation replays a seed only with the same hashes.
 """
@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import closing
 from typing import Final
 
 from tests.faults.page import keeps_earlier, render, text_of, title_of
 from tests.faults.registry import Row, all_rows
-from tests.faults.running import Seen, run_row
+from tests.faults.running import Seen, run_rows
 from tests.proof.machine import commit_name
 from tests.proof.page import texts_of
 from tests.support.paths import REPOSITORY
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--rows", default="", help="numbers, with commas between; all without it")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--no-page", action="store_true", help="leave docs/operations/faults.md as it is")
+    parser.add_argument("--at-once", type=int, default=1, help="so many side by side, but those that measure")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each row, for programs")
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--bounded", action="store_true", help="as much as each change can wait for (the default)")
@@ -39,21 +41,21 @@ def main() -> int:
     seed = asked.seed if asked.seed is not None else int.from_bytes(os.urandom(3))
     rows = _chosen(asked.rows, parser)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a row's processes end with this one
+    left_out = {row.number: reason for row in rows if (reason := row.needs())}
+    for number, reason in left_out.items():
+        print(_json_left_out(number, reason) if asked.json else f"row {number} is not run: {reason}", flush=True)
     lost = []
-    for row in rows:
-        if reason := row.needs():
-            print(_json_left_out(row, reason) if asked.json else f"row {row.number} is not run: {reason}", flush=True)
-            continue
-        seen = run_row(row, seed, is_full=asked.full)
-        print(_json_of(seen) if asked.json else _line_of(seen), flush=True)
-        if not seen.has_held:
-            lost.append(row.number)
-        if not asked.no_page:
-            _note(seen)
+    able = [row for row in rows if row.number not in left_out]
+    with closing(run_rows(able, seed, is_full=asked.full, at_once=asked.at_once)) as run:
+        for seen in run:
+            print(_json_of(seen) if asked.json else _line_of(seen), flush=True)
+            if not seen.has_held:
+                lost.append(seen.row.number)
+            if not asked.no_page:
+                _note(seen)
     if not asked.json:
-        left_out = [row.number for row in rows if row.needs()]
-        held = len(rows) - len(lost) - len(left_out)
-        print(f"{len(rows)} rows, {held} held, seed {seed}; not held: {lost}; not run: {left_out}")
+        held = len(able) - len(lost)
+        print(f"{len(rows)} rows, {held} held, seed {seed}; not held: {lost}; not run: {list(left_out)}")
     return 1 if lost else 0
 
 
@@ -71,8 +73,8 @@ def _line_of(seen: Seen) -> str:
     return f"row {seen.row.number}, {seen.row.fault}: {told} ({seen.seconds:.1f} s)"
 
 
-def _json_left_out(row: Row, reason: str) -> str:
-    return json.dumps({"row": row.number, "left_out": reason})
+def _json_left_out(number: int, reason: str) -> str:
+    return json.dumps({"row": number, "left_out": reason})
 
 
 def _json_of(seen: Seen) -> str:

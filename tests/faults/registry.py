@@ -15,6 +15,7 @@ import pkgutil
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,14 @@ class Trial:
         return random.Random(self.seed)
 
 
+class Lane(StrEnum):
+    """What a row may run beside: one of another lane."""
+
+    PROCESS = "process"  # works in one process
+    CLUSTER = "cluster"  # starts many, and waits for them much of the time
+    ALONE = "alone"  # measures times, or takes the whole machine
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """`fault` and `injection` are phrases for the page; `unit` is what `bounded` and `full` count. `needs` tells why it
@@ -63,6 +72,7 @@ class Row:
     full: int
     seconds: float  # a row that takes longer than this, bounded, hangs; 30 times that in full
     needs: Callable[[], str]
+    lane: Lane
     program: Program
 
     def count(self, *, is_full: bool) -> int:
@@ -85,12 +95,13 @@ def row(
     full: int,
     seconds: float = 120.0,
     needs: Callable[[], str] = lambda: "",
+    lane: Lane = Lane.PROCESS,
 ) -> Callable[[Program], Program]:
     """Register the function as the row of this number."""
 
     def register(program: Program) -> Program:
         check(number not in _rows, f"row {number} is there only once")
-        _rows[number] = Row(number, fault, injection, unit, bounded, full, seconds, needs, program)
+        _rows[number] = Row(number, fault, injection, unit, bounded, full, seconds, needs, lane, program)
         return program
 
     return register

@@ -1,4 +1,4 @@
-"""Running one row: in a process of its own, so that hung threads and planted bugs end with it, and within its time."""
+"""Running rows: each in a process of its own, so that hung threads and planted bugs end with it, and in its time."""
 
 import asyncio
 import inspect
@@ -11,14 +11,14 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Final
 
-from tests.faults.registry import Row, Trial
+from tests.faults.registry import Lane, Row, Trial
 from tests.support.processes import kill, tree_of
 
 _MEMORY: Final = Path("/dev/shm")
@@ -39,22 +39,74 @@ class Seen:
     told: str
 
 
+class Running:
+    """A row under way. Whoever started it ends it."""
+
+    def __init__(self, row: Row, seed: int, *, is_full: bool) -> None:
+        self.row, self._seed, self._is_full = row, seed, is_full
+        self._began = time.monotonic()
+        self._folders = ExitStack()
+        folder, disk = self._folders.enter_context(_folders())
+        trial = Trial(row.count(is_full=is_full), seed, is_full, folder, disk)
+        self.answer, theirs = multiprocessing.Pipe(duplex=False)
+        self._process = multiprocessing.get_context("fork").Process(target=_run_apart, args=(row, trial, theirs))
+        self._process.start()
+        theirs.close()
+
+    @property
+    def seconds_left(self) -> float:
+        """0 when it should be over."""
+        return max(0.0, self._began + self.row.seconds_max(is_full=self._is_full) - time.monotonic())
+
+    def seen(self) -> Seen:
+        """What came of it: once `answer` can be read, or no time is left."""
+        has_held, told = _hear(self.answer) or (
+            False,
+            f"not over after {self.row.seconds_max(is_full=self._is_full):.0f} s",
+        )
+        return Seen(self.row, self._seed, self._is_full, has_held, time.monotonic() - self._began, told)
+
+    def end(self) -> None:
+        """Its process and all below it, and its folders."""
+        _end(self._process.pid)
+        self._process.join()
+        self.answer.close()
+        self._folders.close()
+
+
 def run_row(row: Row, seed: int, *, is_full: bool) -> Seen:
     """Run it to its end. Nothing is raised for what it finds."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    began = time.monotonic()
-    with _folders() as (folder, disk):
-        trial = Trial(row.count(is_full=is_full), seed, is_full, folder, disk)
-        process = multiprocessing.get_context("fork").Process(target=_run_apart, args=(row, trial, theirs))
-        process.start()
-        theirs.close()
-        try:
-            told = _hear(ours, row.seconds_max(is_full=is_full))
-        finally:
-            _end(process.pid)
-            process.join()
-    has_held, text = told if told is not None else (False, f"not over after {row.seconds_max(is_full=is_full):.0f} s")
-    return Seen(row, seed, is_full, has_held, time.monotonic() - began, text)
+    [seen] = run_rows([row], seed, is_full=is_full)
+    return seen
+
+
+def run_rows(rows: Sequence[Row], seed: int, *, is_full: bool, at_once: int = 1) -> Generator[Seen]:
+    """Run them all, and tell of each when it ends. `at_once`: how many may run side by side, of different lanes; then
+    those that run alone come first. Close it to end what runs."""
+    waiting = sorted(rows, key=lambda row: row.lane is not Lane.ALONE) if at_once > 1 else list(rows)
+    running: list[Running] = []
+    try:
+        while waiting or running:
+            while (row := _next(waiting, running, at_once)) is not None:
+                waiting.remove(row)
+                running.append(Running(row, seed, is_full=is_full))
+            wait([one.answer for one in running], min(one.seconds_left for one in running))
+            for one in [one for one in running if one.answer.poll() or not one.seconds_left]:
+                seen = one.seen()
+                running.remove(one)
+                one.end()
+                yield seen
+    finally:
+        for one in running:
+            one.end()
+
+
+def _next(waiting: Sequence[Row], running: Sequence[Running], at_once: int) -> Row | None:
+    """Which row may begin now."""
+    lanes = {one.row.lane for one in running}
+    if len(running) >= at_once or Lane.ALONE in lanes:
+        return None
+    return next((row for row in waiting if row.lane not in lanes and not (row.lane is Lane.ALONE and lanes)), None)
 
 
 def run_here(row: Row, trial: Trial) -> str:
@@ -80,11 +132,12 @@ def _run_apart(row: Row, trial: Trial, answer: Connection) -> None:
     os._exit(0)
 
 
-def _hear(answers: Connection, seconds: float) -> tuple[bool, str] | None:
+def _hear(answer: Connection) -> tuple[bool, str] | None:
+    """None when it has said nothing."""
     try:
-        if not answers.poll(seconds):
+        if not answer.poll():
             return None
-        has_held, text = answers.recv()
+        has_held, text = answer.recv()
         return bool(has_held), str(text)
     except EOFError:
         return False, "the process ended without a word"

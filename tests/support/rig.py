@@ -22,7 +22,7 @@ from tests.support.links import Links
 from tests.support.odd_member import DIALS, PLANT, SLOW, Dials
 from tests.support.processes import tree_of
 from tests.support.s3_client import S3Client
-from tests.support.server import free_ports
+from tests.support.server import free_port, free_ports
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
@@ -178,7 +178,7 @@ def running_rig(
 ) -> Iterator[Rig]:
     """Started and ready, and gone at the end whatever happens. `slow_drives`: (node, drive) that the node's dials slow
     down; `plant`: a bug in every member; `prepare` is called before the first start."""
-    nats = RealNats(folder / "nats") if has_bus else None
+    nats = RealNats(folder / "nats", free_port()) if has_bus else None
     ports = free_ports(2 * node_count)
     seen_ports = ports[node_count:]
     cluster = Cluster(

@@ -4,6 +4,7 @@ import http.client
 import os
 import random
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ REGION: Final = "us-east-1"
 READY_SECONDS: Final = 60.0  # starting takes about 3 s; a machine that runs other things as well takes longer
 STOP_SECONDS: Final = 40.0  # the supervisor gives its processes 30 s
 _OWN_PORTS: Final = range(20_000, 30_000)  # below the kernel's range for outgoing connections
+_claims: Final[list[socket.socket]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,29 @@ def make_tls(folder: Path) -> TLSFiles:
 
 
 def free_port() -> int:
-    """A port that stays the server's over its restarts: not one that the kernel gives to outgoing connections."""
-    import socket
-
+    """A port that stays the server's over its restarts: not one that the kernel gives to outgoing connections, nor one
+    that this gives to anybody else as long as this process lives."""
     for port in random.sample(_OWN_PORTS, 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            if _claim(port):
+                return port
     raise RuntimeError("no free port below 30000")
+
+
+def _claim(port: int) -> bool:
+    """Whether no other process of tests has the port: a name of the kernel's, gone with its process, stands for it."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0liteio-tests-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
 
 
 def free_ports(count: int, avoid: Iterable[int] = ()) -> list[int]:

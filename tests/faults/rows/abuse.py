@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Final
 
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.paths import REPOSITORY
 
 # The ones that the row is about come first, so that they are those of a bounded run.
@@ -41,6 +41,7 @@ _S3_SAID: Final = re.compile(r"the slowest (\d+) ms, (-?\d+) MiB more$", re.M)
     bounded=5,
     full=len(_NODE),
     seconds=240.0,
+    lane=Lane.ALONE,
 )
 def abused_ports(trial: Trial) -> str:
     node = _NODE_SAID.findall(_run([f"{_NODE_TEST}[{kind}]" for kind in _NODE[: trial.count]]))

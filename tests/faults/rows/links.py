@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from tests.cluster.history import load_while, require_order
 from tests.cluster.shared_keys import SharedKeys
 from tests.faults.cluster import BUCKET, Keeper, cluster_in, healed, must, refused_in_time
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.link_rules import CUT, FREE, Deed, Rule, Strike, Way
 from tests.support.rig import Rig
 from tests.support.s3_client import NoAnswer, S3Client
@@ -25,6 +25,7 @@ _SLACK_SECONDS: Final = 2.0
     unit="cuts of each kind",
     bounded=1,
     full=20,
+    lane=Lane.CLUSTER,
 )
 def gateway_cut_off(trial: Trial) -> str:
     chance, refusals, winners = trial.chance, list[float](), 0
@@ -93,6 +94,7 @@ def _wait_served(keeper: Keeper, gateway: int, seconds: float = 20.0) -> None:
     unit="writes",
     bounded=4,
     full=200,
+    lane=Lane.CLUSTER,
 )
 def replies_lost(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -152,6 +154,7 @@ def _content_of(s3: S3Client, key: str, version_id: str) -> str:
     unit="splits",
     bounded=2,
     full=60,
+    lane=Lane.CLUSTER,
 )
 def halves(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -188,6 +191,7 @@ async def _split(rig: Rig, trial: Trial) -> None:
     unit="operations of each kind",
     bounded=2,
     full=200,
+    lane=Lane.ALONE,
 )
 def late_links(trial: Trial) -> str:
     told = []
@@ -221,6 +225,7 @@ def late_links(trial: Trial) -> str:
     unit="resets",
     bounded=30,
     full=2000,
+    lane=Lane.CLUSTER,
 )
 def resets(trial: Trial) -> str:
     chance, failed, struck = trial.chance, 0, 0
@@ -257,6 +262,7 @@ def resets(trial: Trial) -> str:
     unit="times",
     bounded=1,
     full=20,
+    lane=Lane.CLUSTER,
 )
 def half_open(trial: Trial) -> str:
     longest, noticed = 0.0, list[float]()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.cluster import CLUSTER_SECRET
 from tests.support.paths import REPOSITORY
 from tests.support.rig import Rig, running_rig
@@ -56,6 +56,7 @@ def evil_names(chance: random.Random, count: int) -> Iterator[str]:
     bounded=100,
     full=5000,
     seconds=180,
+    lane=Lane.CLUSTER,
 )
 def evil_paths(trial: Trial) -> str:
     chance = trial.chance

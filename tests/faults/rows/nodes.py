@@ -17,7 +17,7 @@ from typing import Final
 from tests.cluster.history import load_while, require_order, wait_whole
 from tests.cluster.shared_keys import SharedKeys
 from tests.faults.cluster import BUCKET, Keeper, cluster_in, healed, must, refused_in_time
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.cluster import Member, is_ready
 from tests.support.drive_damage import empty
 from tests.support.rig import Rig, Usage
@@ -38,6 +38,7 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
     unit="wipes",
     bounded=2,
     full=20,
+    lane=Lane.CLUSTER,
 )
 def drive_wiped(trial: Trial) -> str:
     chance, seconds = trial.chance, list[float]()
@@ -84,6 +85,7 @@ def _can_mount() -> str:
     bounded=1,
     full=10,
     needs=_can_mount,
+    lane=Lane.CLUSTER,
 )
 def drive_unmounted(trial: Trial) -> str:
     with ExitStack() as opened:
@@ -138,6 +140,7 @@ def _mounted(held: Path, place: Path) -> Iterator[None]:
     unit="times",
     bounded=1,
     full=20,
+    lane=Lane.CLUSTER,
 )
 def drives_down(trial: Trial) -> str:
     refusals = list[float]()
@@ -171,6 +174,7 @@ def drives_down(trial: Trial) -> str:
     unit="kills",
     bounded=4,
     full=300,
+    lane=Lane.CLUSTER,
 )
 def nodes_killed(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -202,6 +206,7 @@ async def _kill_nodes(rig: Rig, count: int, chance: random.Random) -> None:
     unit="kills of each kind",
     bounded=2,
     full=50,
+    lane=Lane.CLUSTER,
 )
 def gateway_killed(trial: Trial) -> str:
     longest = 0.0
@@ -280,6 +285,7 @@ def _restart(rig: Rig, gateway: int) -> None:
     unit="drains",
     bounded=4,
     full=60,
+    lane=Lane.CLUSTER,
 )
 def drained(trial: Trial) -> str:
     ended = list[float]()
@@ -311,6 +317,7 @@ async def _drain(rig: Rig, count: int, chance: random.Random, ended: list[float]
     unit="starts",
     bounded=1,
     full=40,
+    lane=Lane.CLUSTER,
 )
 def cold_starts(trial: Trial) -> str:
     chance, first = trial.chance, list[float]()
@@ -361,6 +368,7 @@ def _formats(rig: Rig) -> dict[str, bytes]:
     unit="times",
     bounded=1,
     full=20,
+    lane=Lane.CLUSTER,
 )
 def few_descriptors(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -406,6 +414,7 @@ def _crowd(port: int, count: int, opened: ExitStack) -> None:
     bounded=1,
     full=30,
     needs=lambda: "" if _memory_cgroup_root() is not None else "no memory cgroup can be made here",
+    lane=Lane.CLUSTER,
 )
 def out_of_memory(trial: Trial) -> str:
     with cluster_in(trial) as rig:
@@ -479,6 +488,7 @@ def _memory_cgroup(pid: int) -> Iterator[Callable[[int], None]]:
     unit="seconds",
     bounded=6,
     full=120,
+    lane=Lane.ALONE,
 )
 def starved(trial: Trial) -> str:
     with cluster_in(trial) as rig:

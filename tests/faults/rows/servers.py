@@ -2,7 +2,7 @@
 
 import threading
 
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.loop_drives import can_cut_power
 from tests.support.real_power_cuts import cut_power_under_load
 from tests.support.s3_client import Answer, S3Client
@@ -20,6 +20,7 @@ BUCKET = "faults"
     bounded=1,
     full=50,
     needs=can_cut_power,
+    lane=Lane.CLUSTER,
 )
 def real_power_cut(trial: Trial) -> str:
     load = cut_power_under_load(trial.disk, drive_count=8, parity=4, cuts=trial.count, writes_a_cut=80, seed=trial.seed)
@@ -37,6 +38,7 @@ def real_power_cut(trial: Trial) -> str:
     unit="races of each kind",
     bounded=15,
     full=100,
+    lane=Lane.CLUSTER,
 )
 def conditional_races(trial: Trial) -> str:
     refused: dict[int, int] = {}

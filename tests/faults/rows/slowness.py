@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tests.faults.machine import INLINE, ONE_BLOCK, USUAL, Machine, content_of, machine_in
 from tests.faults.measures import filled, latencies, p99, require_contents
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.disk import Call, Delay, Hook
 from tests.support.ledger import KeyLedger, Value, value_of
 
@@ -27,6 +27,7 @@ from liteio_objects.registers import HEDGE_SECONDS
     unit="GETs each",
     bounded=80,
     full=2000,
+    lane=Lane.ALONE,
 )
 async def slow_drive(trial: Trial) -> str:
     told = []

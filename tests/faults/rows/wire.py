@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from tests.faults.machine import INLINE, ONE_BLOCK, content_of
-from tests.faults.registry import Trial, require, row
+from tests.faults.registry import Lane, Trial, require, row
 from tests.support.link_rules import Deed, Rule, Strike, Way
 from tests.support.rig import Rig, running_rig
 from tests.support.s3_client import Answer, NoAnswer, S3Client
@@ -21,6 +21,7 @@ BUCKET = "faults"
     bounded=40,
     full=2000,
     seconds=180,
+    lane=Lane.CLUSTER,
 )
 def wrong_bytes(trial: Trial) -> str:
     chance = trial.chance
