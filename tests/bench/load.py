@@ -1,187 +1,264 @@
 """The load generator: signed S3 requests from several processes, each with some clients on keep-alive connections.
 
-One process is one asyncio loop over plain sockets, lean enough to ask more than a server on the same two cores can
-answer;
-what it costs is the same for every server measured.
+One process is one event loop. What it costs is the same for every server measured.
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 import os
-import statistics
+import random
+import re
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from html import unescape
 from typing import Final
 from urllib.parse import quote
 
-EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
-_UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+import uvloop
+from tests.bench.s3_wire import Answer, Connection, Signer
+
+PAGE_KEYS: Final = 1000
+PART_BYTES: Final = 8 << 20
+_KINDS: Final = ("GET",) * 9 + ("HEAD",) * 6 + ("PUT",) * 3 + ("DELETE",) * 2
+MIXED: Final = tuple(kind for block in range(50) for kind in random.Random(block).sample(_KINDS, len(_KINDS)))
+"""As MinIO's warp mixes them: 45 % GET, 30 % STAT, 15 % PUT, 10 % DELETE; the same sequence for every server."""
+
+_PAUSE_SECONDS: Final = 0.05  # after an error, so that a server that is down is not hammered
+_OVERTIME_SECONDS: Final = 300.0  # until load processes that should have ended are killed
+_TOKEN: Final = re.compile(rb"<NextContinuationToken>([^<]+)<")
+_UPLOAD_ID: Final = re.compile(rb"<UploadId>([^<]+)<")
+_VERSIONING: Final = (
+    b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status>'
+    b"</VersioningConfiguration>"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one process does: `count` operations in all, by `clients` clients, on keys named by `prefix` and number."""
+    """What one process does: `count` operations in all, by `clients` clients, on keys named by `prefix` and number.
+
+    `seconds`: after so long no operation is begun; 0 leaves it to `count`. `keys`: operation n is on key n modulo
+    `keys`; 0 gives each a key of its own.
+    """
 
     host: str
     port: int
     access_key: str
     secret_key: str
     bucket: str
-    operation: str  # PUT, GET, HEAD, DELETE of keys; LIST; BUCKET, which makes it
+    operation: str  # a method's name of Client, in capitals
     prefix: str
     count: int
     clients: int
     size_bytes: int
+    seconds: float = 0.0
+    keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    operations: int
+    """`latencies` and `first_bytes` are seconds from an operation's begin, of those that went well. `errors` counts the
+    others by what came instead. `attempts` were begun: keys 0 to `attempts` - 1 were asked for."""
+
+    attempts: int
     seconds: float
     latencies: list[float]
+    first_bytes: list[float]
+    errors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def operations(self) -> int:
+        return len(self.latencies)
 
 
-class Signer:
-    """SigV4 with a signing key kept for the day."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._host = f"{load.host}:{load.port}"
-        self._day = datetime.now(UTC).strftime("%Y%m%d")
-        key = b"AWS4" + load.secret_key.encode()
-        for word in (self._day, "us-east-1", "s3", "aws4_request"):
-            key = hmac.new(key, word.encode(), hashlib.sha256).digest()
-        self._key = key
-        self._scope = f"{self._day}/us-east-1/s3/aws4_request"
-
-    def request(self, method: str, path: str, query: str = "", body: bytes = b"") -> bytes:
-        """The bytes to send. Bodies are not hashed into the signature, as SDKs do over TLS."""
-        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        payload = _UNSIGNED if body else EMPTY_SHA256
-        names = "host;x-amz-content-sha256;x-amz-date"
-        canonical = (
-            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{payload}\nx-amz-date:{now}\n\n"
-            f"{names}\n{payload}"
-        )
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signature = hmac.new(
-            self._key, f"AWS4-HMAC-SHA256\n{now}\n{self._scope}\n{digest}".encode(), hashlib.sha256
-        ).hexdigest()
-        target = f"{path}?{query}" if query else path
-        credential = f"Credential={self._load.access_key}/{self._scope}"
-        lines = (
-            f"{method} {target} HTTP/1.1",
-            f"Host: {self._host}",
-            f"x-amz-date: {now}",
-            f"x-amz-content-sha256: {payload}",
-            f"Authorization: AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={signature}",
-            f"Content-Length: {len(body)}",
-        )
-        head = "\r\n".join(lines) + "\r\n\r\n"
-        return head.encode() + body
+class Unexpected(Exception):
+    """An answer that is no success, or not the one that was asked for."""
 
 
-class Connection:
-    """One keep-alive connection."""
+class Client:
+    """One connection's operations: each takes its number and gives the time at which the first byte came."""
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    def __init__(self, load: Load, signer: Signer, body: bytes, own: deque[str]) -> None:
+        self._load, self._signer, self._body, self._own = load, signer, body, own
+        self._connection = Connection(load.host, load.port)
+        self._token = ""
+        self._bucket = f"/{load.bucket}"
+        self._run = f"{time.time_ns():x}"
 
-    async def exchange(self, request: bytes, *, has_body: bool) -> int:
-        """Send, read the whole answer, give its status."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._load.host, self._load.port, limit=1 << 20)
-        reader, writer = self._streams
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = int(head[9:12])
-        lowered = head.lower()
-        if has_body and status not in (204, 304):
-            await self._read_body(reader, lowered)
-        if b"connection: close" in lowered:
-            await self.close()
-        return status
+    def close(self) -> None:
+        self._connection.close()
 
-    async def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+    async def bucket(self, number: int) -> float:
+        return (await self._send("PUT", self._bucket)).first_byte
 
-    @staticmethod
-    async def _read_body(reader: asyncio.StreamReader, head: bytes) -> None:
-        place = head.find(b"content-length:")
-        if place >= 0:
-            left = int(head[place + 15 : head.index(b"\r\n", place)])
-            while left:
-                left -= len(await reader.readexactly(min(left, 1 << 18)))
-            return
-        while size := int((await reader.readline()).split(b";")[0], 16):
-            await reader.readexactly(size + 2)
-        await reader.readline()
+    async def versioning(self, number: int) -> float:
+        return (await self._send("PUT", self._bucket, "versioning=", _VERSIONING)).first_byte
+
+    async def put(self, number: int) -> float:
+        return (await self._send("PUT", self._path(number), body=self._body)).first_byte
+
+    async def put_version(self, number: int) -> float:
+        """One more version of the one key `prefix`."""
+        return (await self._send("PUT", f"{self._bucket}/{self._load.prefix}", body=self._body)).first_byte
+
+    async def get(self, number: int) -> float:
+        answer = await self._send("GET", self._path(number))
+        if answer.body_bytes != self._load.size_bytes:
+            raise Unexpected(f"GET gave {answer.body_bytes} bytes")
+        return answer.first_byte
+
+    async def head(self, number: int) -> float:
+        return (await self._send("HEAD", self._path(number))).first_byte
+
+    async def delete(self, number: int) -> float:
+        return (await self._send("DELETE", self._path(number))).first_byte
+
+    async def list(self, number: int) -> float:
+        """The next page of the whole bucket; after the last the first again. Every page but the last is full."""
+        token = f"continuation-token={quote(self._token, safe='')}&" if self._token else ""
+        answer = await self._send("GET", self._bucket, f"{token}list-type=2&max-keys={PAGE_KEYS}", keeps_body=True)
+        found = _TOKEN.search(answer.body)
+        self._token = unescape(found[1].decode()) if found else ""
+        listed = answer.body.count(b"<Key>")
+        if found and listed != PAGE_KEYS:
+            raise Unexpected(f"a page held {listed} keys")
+        return answer.first_byte
+
+    async def mixed(self, number: int) -> float:
+        kind = MIXED[number % len(MIXED)]
+        if kind == "GET":
+            return await self.get(number)
+        if kind == "HEAD":
+            return await self.head(number)
+        if kind == "DELETE" and self._own:
+            return (await self._send("DELETE", self._own.popleft())).first_byte
+        path = f"{self._bucket}/{self._load.prefix}new/{self._run}/{number:07d}"
+        answer = await self._send("PUT", path, body=self._body)
+        self._own.append(path)
+        return answer.first_byte
+
+    async def multipart(self, number: int) -> float:
+        """A whole upload, part after part. The first byte is that of the last answer."""
+        path = self._path(number)
+        begun = await self._send("POST", path, "uploads=", keeps_body=True)
+        found = _UPLOAD_ID.search(begun.body)
+        if found is None:
+            raise Unexpected("no UploadId came")
+        upload = f"uploadId={quote(unescape(found[1].decode()), safe='')}"
+        parts = ""
+        for part, start in enumerate(range(0, self._load.size_bytes, PART_BYTES), 1):
+            content = self._body[start : start + PART_BYTES]
+            answer = await self._send("PUT", path, f"partNumber={part}&{upload}", content)
+            parts += f"<Part><PartNumber>{part}</PartNumber><ETag>{answer.header(b'etag')}</ETag></Part>"
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        completed = await self._send("POST", path, upload, body, keeps_body=True)
+        if b"<ETag>" not in completed.body:
+            raise Unexpected("the upload was not completed")
+        return completed.first_byte
+
+    def _path(self, number: int) -> str:
+        return f"{self._bucket}/{self._load.prefix}{number % self._load.keys if self._load.keys else number:07d}"
+
+    async def _send(
+        self, method: str, path: str, query: str = "", body: bytes = b"", *, keeps_body: bool = False
+    ) -> Answer:
+        head = self._signer.head(method, path, query, len(body))
+        is_head_request = method == "HEAD"
+        answer = await self._connection.exchange(head, body, is_head_request=is_head_request, keeps_body=keeps_body)
+        if answer.status >= 300:
+            raise Unexpected(f"{method} was answered {answer.status}")
+        return answer
 
 
 async def run(load: Load) -> Result:
-    """All operations of this process. Raises RuntimeError for an answer that is no success."""
-    signer, latencies = Signer(load), [0.0] * load.count
-    make = _maker(load, signer)
-    numbers = iter(range(load.count))
+    """All operations of this process."""
+    signer = Signer(load.host, load.port, load.access_key, load.secret_key)
+    body, own = os.urandom(load.size_bytes), deque[str]()
+    latencies: list[float] = []
+    first_bytes: list[float] = []
+    errors: Counter[str] = Counter()
+    attempts = 0
+    began_all = time.perf_counter()
+    end = began_all + load.seconds if load.seconds else float("inf")
 
-    async def client() -> None:
-        connection = Connection(load)
-        for number in numbers:
-            began = time.perf_counter()
-            status = await connection.exchange(make(number), has_body=load.operation != "HEAD")
-            latencies[number] = time.perf_counter() - began
-            if status >= 300:
-                raise RuntimeError(f"{load.operation} number {number} was answered {status}")
-        await connection.close()
+    async def work() -> None:
+        nonlocal attempts
+        client = Client(load, signer, body, own)
+        operation: Callable[[int], Awaitable[float]] = getattr(client, load.operation.lower())
+        while attempts < load.count and (began := time.perf_counter()) < end:
+            number = attempts
+            attempts += 1
+            try:
+                first_byte = await operation(number)
+            except (Unexpected, OSError, TimeoutError) as trouble:
+                errors[str(trouble) or type(trouble).__name__] += 1
+                client.close()
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                latencies.append(time.perf_counter() - began)
+                first_bytes.append(first_byte - began)
+        client.close()
 
-    began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(load.clients)))
-    return Result(load.count, time.perf_counter() - began, latencies)
-
-
-def _maker(load: Load, signer: Signer) -> Callable[[int], bytes]:
-    bucket = f"/{load.bucket}"
-    if load.operation == "LIST":
-        query = f"list-type=2&max-keys=1000&prefix={quote(load.prefix, safe='')}"
-        return lambda number: signer.request("GET", bucket, query)
-    if load.operation == "BUCKET":
-        return lambda number: signer.request("PUT", bucket)
-    body = os.urandom(load.size_bytes) if load.operation == "PUT" else b""
-    method = load.operation
-    return lambda number: signer.request(method, f"{bucket}/{load.prefix}{number:07d}", "", body)
+    await asyncio.gather(*(work() for _ in range(load.clients)))
+    return Result(attempts, time.perf_counter() - began_all, latencies, first_bytes, dict(errors))
 
 
-async def run_processes(loads: list[Load]) -> Result:
-    """Run one process a load, at the same time. Operations a second are those of all over the longest process."""
+async def run_loads(loads: Sequence[Load]) -> list[Result]:
+    """Run one process a load, at the same time. Raises RuntimeError when one fails, or does not come to an end."""
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.load", json.dumps(asdict(load)), stdout=asyncio.subprocess.PIPE
         )
         for load in loads
     ]
-    outputs = await asyncio.gather(*(process.communicate() for process in processes))
+    seconds_max = max((load.seconds for load in loads), default=0.0)
+    try:
+        limit = seconds_max + _OVERTIME_SECONDS if all(load.seconds for load in loads) else None
+        outputs = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), limit)
+    except TimeoutError:
+        raise RuntimeError(f"the load did not end within {limit:.0f} s") from None
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     if any(process.returncode for process in processes):
         raise RuntimeError("a load process failed")
-    results = [Result(**json.loads(output)) for output, _ in outputs]
+    return [Result(**json.loads(output)) for output, _ in outputs]
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Operations a second are those of all over the longest process."""
+    errors: Counter[str] = Counter()
+    for result in results:
+        errors.update(result.errors)
     return Result(
-        sum(result.operations for result in results),
+        sum(result.attempts for result in results),
         max(result.seconds for result in results),
         [latency for result in results for latency in result.latencies],
+        [first for result in results for first in result.first_bytes],
+        dict(errors),
     )
 
 
-def quantile(latencies: list[float], share: float) -> float:
-    """In milliseconds."""
-    return statistics.quantiles(latencies, n=1000)[min(998, int(share * 1000) - 1)] * 1000
+async def run_processes(loads: Sequence[Load]) -> Result:
+    """Run one process a load. Raises RuntimeError for an answer that is no success."""
+    result = merged(await run_loads(loads))
+    if result.errors:
+        raise RuntimeError(f"not every operation went well: {result.errors}")
+    return result
+
+
+def quantile(latencies: Sequence[float], share: float) -> float:
+    """In milliseconds; not a number when there is none."""
+    if not latencies:
+        return float("nan")
+    ordered = sorted(latencies)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(run(Load(**json.loads(sys.argv[1])))))))
+    print(json.dumps(asdict(uvloop.run(run(Load(**json.loads(sys.argv[1])))))))

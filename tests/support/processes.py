@@ -38,6 +38,13 @@ def tree_of(root: int) -> list[ProcessFacts]:
     return [facts for facts in found if facts.state not in "ZX"]
 
 
+def pss_bytes(pid: int) -> int:
+    """The proportional set size. Raises OSError when the process is gone."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    (line,) = (line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) * 1024
+
+
 def is_alive(process: ProcessFacts) -> bool:
     now = facts_of(process.pid)
     return now is not None and now.started == process.started and now.state not in "ZX"
