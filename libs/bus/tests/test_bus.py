@@ -107,6 +107,23 @@ async def test_one_task_an_object_waits_and_is_gone_once_done(bus: Bus) -> None:
     await asyncio.gather(running, healing, return_exceptions=True)
 
 
+async def test_damage_told_of_during_a_repair_is_repaired_after_it(bus: Bus) -> None:
+    """The repair under way may have looked at the object before."""
+    publisher, attempts = EventPublisher(bus, EventOrigin("r")), 0
+
+    async def heal(one: HealTask) -> HealResult:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await publisher.publish_heal_task(task(1, HealReason.BAD_SHARD))
+        return WHOLE
+
+    await publisher.publish_heal_task(task(1))
+    async with consuming(bus, heal):
+        await until_count(bus, HEAL_STREAM, 0)
+    assert attempts == 2
+
+
 async def test_a_repair_that_fails_comes_back(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("liteio_bus.consuming.RETRY_SECONDS", (0.05, 0.05, 0.05))
     attempts: list[int] = []

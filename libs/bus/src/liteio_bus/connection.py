@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
 from liteio_base.limits import MIB
-from liteio_bus.streams import ALREADY_QUEUED, ensure_streams
+from liteio_bus.streams import ensure_streams
 
 _log = logging.getLogger(__name__)
 
@@ -95,16 +95,14 @@ class Bus:
                 _log.debug("not announced: %s", problem)
 
     async def publish(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> bool:
-        """Put into a stream and wait until it is kept there. False when the stream already holds one of this subject
-        (work queue) or of this message id. Raises BusUnavailable. Call many at once: they share round trips."""
+        """Put into a stream and wait until it is kept there. False when the stream already holds one of this
+        message id. Raises BusUnavailable. Call many at once: they share round trips."""
         if not self.is_ready:
             raise BusUnavailable("not connected")
         try:
             # Not publish_async: in nats-py 2.16 an error answer never reaches its future, which then waits for ever.
             ack = await self._jetstream.publish(subject, payload, headers=dict(headers) if headers else None)
         except APIError as refusal:
-            if refusal.err_code == ALREADY_QUEUED:
-                return False
             raise BusUnavailable(str(refusal)) from refusal
         except NoStreamResponseError as problem:  # the server lost its files, or another one answers
             self._has_streams.clear()

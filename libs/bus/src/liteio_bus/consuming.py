@@ -84,8 +84,7 @@ class HealConsumer:
                 await self._handle(message)
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
-        """Redelivery is bounded by us and not by the server: what it gives up stays in its queue, and in the way of the
-        next task for the object."""
+        """Redelivery is bounded by us and not by the server: what it gives up stays in its queue."""
         config = ConsumerConfig(
             durable_name=CONSUMER,
             ack_policy=AckPolicy.EXPLICIT,

@@ -39,7 +39,7 @@ class EventPublisher:
         await self._bus.publish(event_subject(change), payload, headers=event_headers(change, self._origin))
 
     async def publish_heal_task(self, task: HealTask) -> None:
-        """Returns once the task is queued, or one for the same object was before. Raises BusUnavailable."""
+        """Returns once the task is queued, in the place of one for the same object. Raises BusUnavailable."""
         await self._bus.publish(heal_task_subject(task), task.model_dump_json().encode())
 
 

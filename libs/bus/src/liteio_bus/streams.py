@@ -17,14 +17,14 @@ DEAD_AGE_SECONDS: Final = 30 * 86_400.0
 # Copies of one event lie on several drives, which may come back minutes apart; later copies are told by their event id.
 DUPLICATE_SECONDS: Final = 600.0
 
-ALREADY_QUEUED: Final = 10077  # err_code of a message refused because its subject holds one already
 _NAME_IN_USE: Final = 10058  # err_code of a stream that exists with another configuration
 
 
 def stream_configs(replicas: int) -> tuple[StreamConfig, ...]:
     """Events: kept by age for any number of readers, synced before they are acknowledged (the server's sync_interval).
-    Heal tasks: a work queue that holds one task an object, a hint and therefore not synced. Those given up: kept by
-    age, the newest an object."""
+    Heal tasks: a work queue that holds one task an object, a hint and therefore not synced. The newest one: what the
+    task before it stands for may be half repaired by now, and the new damage not seen by whoever is at it. Those
+    given up: kept by age, the newest an object."""
     events = StreamConfig(
         name=EVENTS_STREAM,
         description="S3 event records of buckets whose events are on",
@@ -46,7 +46,7 @@ def stream_configs(replicas: int) -> tuple[StreamConfig, ...]:
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         max_msgs_per_subject=1,
-        discard_new_per_subject=True,
+        discard_new_per_subject=False,
         max_bytes=HEAL_BYTES_MAX,
         persist_mode=PersistMode.ASYNC if replicas == 1 else None,
         num_replicas=replicas,
