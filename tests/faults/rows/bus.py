@@ -21,6 +21,7 @@ from tests.support.small_disks import can_mount, small_disks
 from liteio_base.ids import BucketId, VersionId
 from liteio_bus.connection import Bus, BusUnavailable
 from liteio_bus.healer_status import ask_healers
+from liteio_bus.services import ask_statuses
 from liteio_bus.subjects import ALL_HEAL_TASKS, heal_task_subject
 from liteio_contracts.messages import HealReason, HealTask
 from liteio_contracts.storage import KeyName
@@ -65,8 +66,7 @@ def bad_bus(trial: Trial) -> str:
             longest = max(longest, _write_without_a_node(rig, keeper, f"wiped/{number}"))
             healing.append(wait_whole(rig))
             if not reason:
-                _fill(store)
-                asyncio.run(_until_refused(rig))
+                asyncio.run(_fill_until_refused(rig, store))
                 longest = max(longest, _write_without_a_node(rig, keeper, f"full/{number}"))
                 healing.append(wait_whole(rig))
                 _make_room(store)
@@ -117,10 +117,11 @@ def _make_room(store: Path) -> None:
     (store / "filling").unlink()
 
 
-async def _until_refused(rig: Rig) -> None:
+async def _fill_until_refused(rig: Rig, store: Path) -> None:
     """A full file system is met once the server has used up what it holds of it."""
     async with _bus_of(rig) as bus:
         await _ready(bus)
+        _fill(store)
         for number in range(_REFUSED_AFTER):
             try:
                 await bus.publish(*_message_of(_task_of(BucketId("0" * 32), f"nothing/{number}")))
@@ -136,6 +137,7 @@ async def _twice_and_in_any_order(rig: Rig, keeper: Keeper, chance: random.Rando
     """The tasks alone repair, since no scan is due: the drive was never away."""
     async with _bus_of(rig) as bus:
         await _ready(bus)
+        await _gateways_are_back(rig, bus)
         tasks = await _tasks_of_all(rig, keeper, bus, number)
         await asyncio.to_thread(wait_whole, rig)
         await _drained(bus)
@@ -242,6 +244,13 @@ def _bus_of(rig: Rig) -> Bus:
 async def _ready(bus: Bus) -> None:
     async with asyncio.timeout(30):
         await bus.wait_until_ready()
+
+
+async def _gateways_are_back(rig: Rig, bus: Bus) -> None:
+    """Until then they repair themselves what they find, and tell nobody."""
+    async with asyncio.timeout(30):
+        while len(await ask_statuses(bus, "gateway", seconds=0.5)) < len(rig.gateways):
+            pass
 
 
 async def _drained(bus: Bus) -> None:
