@@ -44,7 +44,7 @@ _VERSIONED: Final = f"{BUCKET}-versions"
     unit="times",
     bounded=1,
     full=20,
-    seconds=240.0,
+    seconds=300.0,
     lane=Lane.CLUSTER,
 )
 def bad_bus(trial: Trial) -> str:
