@@ -12,6 +12,7 @@ from typing import Final
 _INDEX: Final = Path(".liteio.sys") / "index.db"
 _LOCK: Final = Path(".liteio.sys") / "index.lock"
 PAGE_BYTES: Final = 4096
+_EMPTY_TRIES: Final = 10
 
 
 def shard_files(drive: Path) -> list[Path]:
@@ -31,12 +32,18 @@ def bring_back(drive: Path) -> None:
 
 
 def empty(drive: Path) -> None:
-    """A new disk in the place of the old one."""
+    """A new disk in the place of the old one. Whoever serves it may make a file meanwhile, in a folder that is being
+    removed: then once more."""
     for path in drive.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+        if not path.is_dir():
             path.unlink()
+            continue
+        for _ in range(_EMPTY_TRIES):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                break
+        else:
+            shutil.rmtree(path)
 
 
 def corrupt_shards(drive: Path, chance: random.Random) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 from unittest.mock import patch
 
 from tests.faults.registry import Trial, all_rows, require, row
@@ -13,6 +14,9 @@ from tests.support.disk import DiskFiles
 
 from liteio_erasure import bitrot
 from liteio_objects.repairs import RepairQueue
+
+
+_SECONDS: Final = 240.0  # a plant asks more of its row than a bounded run does
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,12 @@ PLANTS = (
     unit="bugs",
     bounded=6,
     full=6,
-    seconds=240,
+    seconds=360,
 )
 def planted_bugs(trial: Trial) -> str:
     rows = all_rows()
     for plant in PLANTS:
-        chosen = replace(rows[plant.row], bounded=plant.count)
+        chosen = replace(rows[plant.row], bounded=plant.count, seconds=_SECONDS)
         with plant.change():
             seen = run_row(chosen, trial.seed, is_full=False)
         require(not seen.has_held, f"{plant.name}: row {plant.row} did not notice it: {seen.told}")
