@@ -15,7 +15,6 @@ from tests.support.disk import DiskFiles
 from liteio_erasure import bitrot
 from liteio_objects.repairs import RepairQueue
 
-
 _SECONDS: Final = 240.0  # a plant asks more of its row than a bounded run does
 
 
