@@ -61,13 +61,15 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Result:
     """`latencies` and `first_bytes` are seconds from an operation's begin, of those that went well. `errors` counts the
-    others by what came instead. `attempts` were begun: keys 0 to `attempts` - 1 were asked for."""
+    others by what came instead. `attempts` were begun: keys 0 to `attempts` - 1 were asked for. `cpu_seconds` is the
+    load's own processor time."""
 
     attempts: int
     seconds: float
     latencies: list[float]
     first_bytes: list[float]
     errors: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
 
     @property
     def operations(self) -> int:
@@ -181,7 +183,7 @@ async def run(load: Load) -> Result:
     first_bytes: list[float] = []
     errors: Counter[str] = Counter()
     attempts = 0
-    began_all = time.perf_counter()
+    began_all, cpu_before = time.perf_counter(), time.process_time()
     end = began_all + load.seconds if load.seconds else float("inf")
 
     async def work() -> None:
@@ -203,7 +205,8 @@ async def run(load: Load) -> Result:
         client.close()
 
     await asyncio.gather(*(work() for _ in range(load.clients)))
-    return Result(attempts, time.perf_counter() - began_all, latencies, first_bytes, dict(errors))
+    seconds, cpu_seconds = time.perf_counter() - began_all, time.process_time() - cpu_before
+    return Result(attempts, seconds, latencies, first_bytes, dict(errors), cpu_seconds)
 
 
 async def run_loads(loads: Sequence[Load]) -> list[Result]:
@@ -241,6 +244,7 @@ def merged(results: Sequence[Result]) -> Result:
         [latency for result in results for latency in result.latencies],
         [first for result in results for first in result.first_bytes],
         dict(errors),
+        sum(result.cpu_seconds for result in results),
     )
 
 

@@ -5,7 +5,7 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -38,7 +38,7 @@ class Limit:
 
 async def measure_limits(folder: Path, seconds: float) -> list[Limit]:
     """`folder` lies on the disk of the servers' drives; each takes about `seconds`."""
-    return [*_disk(folder, seconds), *_computing(seconds), await _http(folder, seconds)]
+    return [*_disk(folder, seconds), *_computing(seconds), *[limit async for limit in _http(folder, seconds)]]
 
 
 def _disk(folder: Path, seconds: float) -> Iterator[Limit]:
@@ -86,7 +86,7 @@ def _computing(seconds: float) -> Iterator[Limit]:
         yield Limit(f"{name}, one core", _rate(step, seconds, clock=time.process_time) * share, "MiB")
 
 
-async def _http(folder: Path, seconds: float) -> Limit:
+async def _http(folder: Path, seconds: float) -> AsyncIterator[Limit]:
     """A bare application under the HTTP server that liteio's gateways use, answering the load generator."""
     ports = ports_for_server()
     with running(_BARE, folder, ports):
@@ -95,7 +95,9 @@ async def _http(folder: Path, seconds: float) -> Limit:
             for _ in range(PROCESSES)
         ]
         result = merged(await run_loads(loads))
-    return Limit("HTTP on loopback: 4 KiB from a bare application to this load", result.operations / result.seconds, "")
+    operations = result.operations
+    yield Limit("HTTP on loopback: 4 KiB from a bare application to this load", operations / result.seconds, "")
+    yield Limit("4 KiB that this load can ask for and receive, one core", operations / result.cpu_seconds, "")
 
 
 def _bare_command(folder: Path, ports: Sequence[int]) -> list[str]:

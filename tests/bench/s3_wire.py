@@ -24,15 +24,17 @@ class Signer:
         day = datetime.now(UTC).strftime("%Y%m%d")
         key = b"AWS4" + secret_key.encode()
         for word in (day, "us-east-1", "s3", "aws4_request"):
-            key = hmac.new(key, word.encode(), hashlib.sha256).digest()
+            key = hmac.digest(key, word.encode(), "sha256")
         self._key = key
         self._scope = f"{day}/us-east-1/s3/aws4_request"
         self._credential = f"{access_key}/{self._scope}"
+        self._second = 0
+        self._date = ""  # of that second, as it is sent
 
     def head(self, method: str, path: str, query: str = "", body_bytes: int = 0) -> bytes:
         """The request up to its body. `query` is encoded and in order. Bodies are not hashed into the signature, as
         SDKs do over TLS."""
-        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        now = self._now()
         payload = _UNSIGNED if body_bytes else EMPTY_SHA256
         names = "host;x-amz-content-sha256;x-amz-date"
         canonical = (
@@ -41,13 +43,19 @@ class Signer:
         )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{now}\n{self._scope}\n{digest}"
-        signature = hmac.new(self._key, to_sign.encode(), hashlib.sha256).hexdigest()
+        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
         target = f"{path}?{query}" if query else path
         return (
             f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nx-amz-date: {now}\r\n"
             f"x-amz-content-sha256: {payload}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={self._credential}, "
             f"SignedHeaders={names}, Signature={signature}\r\nContent-Length: {body_bytes}\r\n\r\n"
         ).encode()
+
+    def _now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%SZ")
+        return self._date
 
 
 @dataclass(frozen=True, slots=True)
