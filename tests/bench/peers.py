@@ -6,6 +6,7 @@ it filled. A server that fails is told about and left out of what follows; the o
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
@@ -56,6 +57,9 @@ async def compare(servers: Sequence[Server], lines: Sequence[Line], scale: Scale
     """Measure what is there. The servers' folders are made in the temporary folder, and removed."""
     found = Findings([], list(lines), scale)
     began = time.monotonic()
+    measuring = asyncio.current_task()
+    assert measuring is not None, "a coroutine runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)  # servers and folders go with it
     with tempfile.TemporaryDirectory(prefix="liteio-bench-") as name:
         place = Path(name)
         print("measuring what the machine can do at most", flush=True)

@@ -1,6 +1,8 @@
 """Servers are measured in alternation; one that fails is told about and the others go on."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from tests.bench.lines import QUICK, select_lines
 from tests.bench.peers import compare
 from tests.bench.physical import Limit
 from tests.bench.servers import Server
+from tests.support.processes import tree_of
 
 SCALE = replace(QUICK, rounds=2, seconds=0.2, small_keys=8, fill_seconds=1.0)
 OBEDIENT = """
@@ -85,6 +88,14 @@ async def test_no_round_is_begun_that_would_end_after_the_time() -> None:
     found = await compare([server("a")], select_lines("stat"), replace(SCALE, minutes=0.0))
     assert found.rounds_done == 1
     assert found.notes[-1] == "Only 1 of 2 rounds were run: 0 minutes are the limit."
+
+
+async def test_a_run_that_is_told_to_end_takes_its_servers_and_folders_with_it(bare: Path) -> None:
+    asyncio.get_running_loop().call_later(4, os.kill, os.getpid(), signal.SIGTERM)
+    with pytest.raises(asyncio.CancelledError):
+        await compare([server("a")], select_lines("stat"), replace(SCALE, seconds=60.0))
+    assert os.listdir(bare) == []
+    assert not [one for one in tree_of(os.getpid()) if "ThreadingHTTPServer" in one.command]
 
 
 def repository(folder: Path, *tags: str) -> Path:
