@@ -3,7 +3,6 @@ runs the program of one, which fails as long as it is open.
 """
 
 import argparse
-import asyncio
 import os
 import sys
 import tempfile
@@ -23,27 +22,6 @@ class OpenFault:
     text: str
     name: str = ""
     program: Callable[[Trial], str] | None = None
-
-
-def _slow_drive(trial: Trial) -> str:
-    """The p99 of GETs beside a drive that takes 200 ms more, against three times the usual."""
-    from tests.faults.machine import machine_in
-    from tests.faults.measures import filled, latencies, p99
-    from tests.support.disk import Delay
-
-    async def measure() -> str:
-        async with machine_in(trial.folder, seed=trial.seed) as machine:
-            contents = await filled(machine, "slow")
-            usual = p99(await latencies(machine, contents, 300))
-            hook = Delay(lambda call: call.drive == 2, 0.2)
-            with machine.disk.hooked(hook):
-                slow = p99(await latencies(machine, contents, 300))
-                hook.release()
-            if slow > 3 * usual:
-                raise FaultFound(f"GET p99 {slow * 1000:.0f} ms, usually {usual * 1000:.0f} ms")
-            return f"GET p99 {slow * 1000:.0f} ms, usually {usual * 1000:.0f} ms"
-
-    return asyncio.run(measure())
 
 
 def _all_parity_lies(trial: Trial) -> str:
@@ -72,14 +50,6 @@ OPEN: Final = (
         "`.venv/bin/python -m tests.faults.open_faults lying-parity --count 120 --seed 3`",
         "lying-parity",
         _all_parity_lies,
-    ),
-    OpenFault(
-        24,
-        "a drive that is slow but misses no deadline is not told from the others, so a GET that asks it first waits "
-        "for a hedge of 150 ms, twice at most; three times the usual p99, of some milliseconds, is exceeded. "
-        "`.venv/bin/python -m tests.faults.open_faults slow-drive`",
-        "slow-drive",
-        _slow_drive,
     ),
 )
 

@@ -9,7 +9,6 @@ import pytest
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
 from liteio_drives.drive_threads import Answer, Job, JobThreads
-from liteio_drives.health import DriveHealth
 
 CLOCK = SystemClock()
 PATIENCE_SECONDS = 5.0  # far longer than any of these tests should take
@@ -39,7 +38,6 @@ def threads_over(batches: Batches, gather_seconds: float) -> JobThreads:
         "test",
         batches.handle,
         clock=CLOCK,
-        health=DriveHealth(CLOCK, 1.0),
         batch_max=100,
         gather_seconds=gather_seconds,
         hung_after=5.0,

@@ -139,9 +139,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.drives = tuple(WatchedDrive(slot) for slot in range(self.code.width))
         self.order = tuple(random.Random(7).sample(range(self.code.width), self.code.width))
-        self.io = ShardIO(
-            SystemClock(), call_seconds=0.5, grace_seconds=0.1, slow_grace_seconds=0.02, hedge_seconds=0.03
-        )
+        self.io = ShardIO(SystemClock(), call_seconds=0.5, grace_seconds=0.1)
 
     @property
     def drive_set(self) -> DriveSet:
@@ -619,7 +617,7 @@ async def test_many_transfers_at_once_hold_less_each(limit: int) -> None:
     """The largest batch that any drive was given, when few and when many bodies are stored and read together."""
     rigs = [Rig(CodeParams(K, 2)) for _ in range(limit)]
     for rig in rigs:
-        rig.io = replace(rigs[0].io, grace_seconds=5.0, call_seconds=5.0, hedge_seconds=5.0)
+        rig.io = replace(rigs[0].io, grace_seconds=5.0, call_seconds=5.0)
     content = content_of(3 * BLOCK_BYTES)
     bodies = [FakeBody(content, chunk_bytes=BLOCK_BYTES, pause_seconds=0.001) for _ in rigs]
     stored = await asyncio.gather(*(rig.store(body) for rig, body in zip(rigs, bodies, strict=True)))

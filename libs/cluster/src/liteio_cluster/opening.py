@@ -20,7 +20,6 @@ from liteio_drives.files import RealFiles
 from liteio_drives.format_rules import Layout
 from liteio_drives.format_set import open_drives, settle_formats
 from liteio_drives.remote.node_connection import NodeConnection
-from liteio_drives.remote.pace import Paces
 from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_drives.remote.remote_locks import RemoteLocks
 from liteio_drives.remote.sealing import cluster_key
@@ -125,12 +124,11 @@ async def _open_nodes(
 def _remote_sets(nodes: Nodes, record: TopologyRecord, pool: int, first_set: int) -> list[DriveSet]:
     """The sets of a pool over its nodes. Nothing is asked of them yet."""
     plan = PoolPlan.of_record(record.pools[pool], pool)
-    paces = [Paces(nodes.clock) for _ in range(plan.layout.set_count)]
     drives = []
     for number, endpoint in enumerate(plan.endpoints):
-        set_index, slot = plan.layout.place_of(number)
+        _, slot = plan.layout.place_of(number)
         target = target_of(record.deployment_id, plan.layout, number)
-        drives.append(RemoteDrive(nodes.get(endpoint.origin), target, slot, paces[set_index]))
+        drives.append(RemoteDrive(nodes.get(endpoint.origin), target, slot))
     return _divide(drives, plan.layout, first_set)
 
 

@@ -378,7 +378,8 @@ class StorageAPI(Protocol):
 
     @property
     def is_likely_slow(self) -> bool:
-        """A hint from what was seen lately (marked slow or offline): ask others first, wait for it last."""
+        """A hint from what the drive or its node knows of itself (offline, damaged): ask others first, wait for it
+        last. Whether it is slow beside its siblings is for who asks them all (liteio_objects.pace)."""
 
     async def status(self, *, deadline: Deadline) -> DriveStatus: ...
 

@@ -21,7 +21,6 @@ from liteio_base.check import check
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage_errors import DriveOffline, DriveTimeout, StorageError
-from liteio_drives.health import DriveHealth
 
 Result = TypeVar("Result")
 _TIMER_SLACK_SECONDS: Final = 0.001  # deadlines this close together expire together
@@ -68,7 +67,6 @@ class JobThreads:
         handle: Handler,
         *,
         clock: Clock,
-        health: DriveHealth,
         count: int = 1,
         batch_max: int = 1,
         lazy_seconds: float = 0.0,
@@ -79,7 +77,6 @@ class JobThreads:
         check(count == 1 or batch_max == 1, "only a single thread takes batches")
         self._handle = handle
         self._clock = clock
-        self._health = health
         self._batch_max = batch_max
         self._lazy_seconds = lazy_seconds
         self._gather_seconds = gather_seconds
@@ -168,7 +165,6 @@ class JobThreads:
         if self._is_closed:
             return DriveOffline("the drive was closed")
         if self._is_stuck():
-            self._health.missed_deadline()
             return DriveTimeout("the drive has not answered an earlier call yet")
         return None
 
@@ -236,7 +232,6 @@ class JobThreads:
             self._watched.discard(job)
             if not job.future.done():
                 self._missed_at = self._progress
-                self._health.missed_deadline()
                 job.future.set_exception(DriveTimeout("no answer before the deadline"))
         if self._watched:
             self._set_timer(min(job.at for job in self._watched))

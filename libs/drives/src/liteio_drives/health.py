@@ -22,12 +22,9 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SYNC_ERRORS: Final = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
 _BAD_READS_MAX: Final = 8
 _BAD_READS_SECONDS: Final = 60.0
-_SLOW_SECONDS: Final = 10.0  # how long one missed deadline keeps a drive from being asked first
-
 
 _SEVERITY: Final = {
     DriveState.ONLINE: 0,
-    DriveState.SLOW: 0,
     DriveState.FULL: 0,
     DriveState.READ_ONLY: 1,
     DriveState.OFFLINE: 2,
@@ -51,7 +48,6 @@ class DriveHealth:
         self._retry_seconds = retry_seconds
         self._fault: DriveState | None = None
         self._retry_at: float | None = None
-        self._slow_until = 0.0
         self._bad_reads: list[float] = []
         self.is_full = False
         self.reason = ""
@@ -63,16 +59,12 @@ class DriveHealth:
             return self._fault
         if self.is_full:
             return DriveState.FULL
-        return DriveState.SLOW if self.is_slow else DriveState.ONLINE
-
-    @property
-    def is_slow(self) -> bool:
-        return self._slow_until > 0.0 and self._clock.monotonic() < self._slow_until
+        return DriveState.ONLINE
 
     @property
     def is_likely_slow(self) -> bool:
         """Whether another drive is better asked first. Asked several times a request."""
-        return self._fault is not None or (self.is_slow and not self.is_full)
+        return self._fault is not None
 
     def require_readable(self) -> None:
         """Raises DriveOffline at once when asking the disk is of no use."""
@@ -102,9 +94,6 @@ class DriveHealth:
         if self._retry_at is not None and self._fault is DriveState.OFFLINE:
             _log.warning("the drive answers again after: %s", self.reason)
             self._fault, self._retry_at, self.reason = None, None, ""
-
-    def missed_deadline(self) -> None:
-        self._slow_until = self._clock.monotonic() + _SLOW_SECONDS
 
     def bad_read(self, reason: str) -> None:
         """A shard could not be read. One bad sector is that shard's trouble; many in a short time are the drive's."""
@@ -165,7 +154,6 @@ class DriveHealth:
             self.set_full(True, reason)
             return DriveFull(reason)
         if isinstance(problem, apsw.BusyError | apsw.LockedError | apsw.InterruptError):
-            self.missed_deadline()
             return DriveTimeout(reason)
         if isinstance(problem, apsw.CorruptError | apsw.NotADBError):
             self.fail(DriveState.CORRUPT, f"the index is damaged ({reason})")

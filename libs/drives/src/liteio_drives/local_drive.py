@@ -423,7 +423,6 @@ class LocalDrive:
             f"liteio-{name}-{self._format.slot}",
             handle,
             clock=self._clock,
-            health=self._health,
             count=count,
             batch_max=BATCH_JOBS_MAX if is_batched else 1,
             lazy_seconds=lazy_seconds,

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, Protocol
 
 _SLACK_SECONDS: Final = 0.001  # alarms this close together ring together
+_TURNS: Final = 2  # of the loop: one for the answer of a drive, one for who waits for it
 
 
 class Sleeper(Protocol):
@@ -36,11 +37,21 @@ class Alarms:
         if self._timer is not None:
             self._timer.cancel()
         self._loop, self._timer_at = loop, at
-        self._timer = loop.call_at(at, self._ring, loop)
+        self._timer = loop.call_at(at, self._come_due, loop)
 
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _come_due(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        now = loop.time() + _SLACK_SECONDS
+        self._wait_a_turn(loop, loop.time() + _SLACK_SECONDS, _TURNS)
+
+    def _wait_a_turn(self, loop: asyncio.AbstractEventLoop, now: float, turns: int) -> None:
+        """A loop that was busy may come to an alarm before it comes to what it was given meanwhile, for which the alarm
+        need not ring any more."""
+        if turns:
+            loop.call_soon(self._wait_a_turn, loop, now, turns - 1)
+        else:
+            self._ring(loop, now)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         due = [sleeper for sleeper, at in self._at.items() if at <= now]
         for sleeper in due:
             del self._at[sleeper]

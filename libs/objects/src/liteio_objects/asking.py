@@ -2,17 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final, TypeVar
 
 from liteio_base.deadline import Deadline
 from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveTimeout, StorageError
-from liteio_objects.drive_set import Answers, DriveSet, ask
+from liteio_objects.drive_set import Answers, DriveSet, timed
+from liteio_objects.pace import Pace
 
 T = TypeVar("T")
-
-HEDGE_SECONDS: Final = 0.15
+_TURNS: Final = 3  # of the loop, until an answer that has arrived at a drive's thread has ended the task that waits
 
 
 async def ask_some(
@@ -23,17 +23,21 @@ async def ask_some(
     needed: int,
     *,
     deadline: Deadline,
-    hedge_seconds: float = HEDGE_SECONDS,
+    pace: Pace,
 ) -> Answers[T]:
     """Ask drives in the order of `slots` until `needed` good answers are there.
 
     As many are asked at once as are still needed; one more for each answer that is not good, and for each that has not
-    come after `hedge_seconds`. Returns all answers, fewer good ones than needed when there are no more drives to ask or
-    the deadline has passed. Calls still under way then are cancelled.
+    come after the hedge of `pace`, the set's for this kind of call. Returns all answers, fewer good ones than needed
+    when there are no more drives to ask or the deadline has passed. Calls still under way then are cancelled.
     """
 
     async def ask_one(slot: int) -> T | StorageError:
-        return await ask(call(drive_set.drives[slot]))  # Called in here: a task cancelled at once has not called yet.
+        try:
+            with timed(pace, slot):
+                return await call(drive_set.drives[slot])  # In here: a task cancelled at once has not called yet.
+        except StorageError as error:
+            return error
 
     waiting = deque(slots)
     running: dict[asyncio.Task[T | StorageError], int] = {}
@@ -45,11 +49,12 @@ async def ask_some(
             while waiting and len(running) - len(late) < needed - good:
                 slot = waiting.popleft()
                 running[asyncio.ensure_future(ask_one(slot))] = slot
+                pace.hedges += bool(late)
             left = deadline.seconds_left()
             if not running or left <= 0:
                 break
-            patience = min(left, hedge_seconds) if waiting else left
-            done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            patience = min(left, pace.hedge_seconds(asyncio.get_running_loop().time())) if waiting else left
+            done = await first_done(running, patience)
             if not done:
                 late.update(running)
             for task in done:
@@ -63,3 +68,18 @@ async def ask_some(
         for slot in running.values():
             answers[slot] = DriveTimeout("no answer in time", slot=slot)
     return answers
+
+
+async def first_done(tasks: Collection["asyncio.Task[Any]"], seconds: float) -> "set[asyncio.Task[Any]]":
+    """Wait until one of `tasks` is done, at most so long. Those that are; none is cancelled.
+
+    A loop that was busy may come to see that the time is over before it comes to the answers that it was given
+    meanwhile: they have their turns first.
+    """
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(_TURNS):
+        if done:
+            break
+        await asyncio.sleep(0)
+        done = {task for task in tasks if task.done()}
+    return done

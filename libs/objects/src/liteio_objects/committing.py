@@ -301,6 +301,7 @@ class Committer:
             grace_seconds=GRACE_SECONDS,
             adopt=self._tasks.adopt,
             telling_errors=_REFUSALS if is_unread else (),
+            pace=drive_set.paces.commits,
         )
 
     def _commits(

@@ -2,20 +2,25 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from liteio_base.check import check
 from liteio_base.deadline import Deadline
-from liteio_contracts.storage import StorageAPI
+from liteio_contracts.storage import TAKES_WRITES, DriveState, DriveStatus, StorageAPI
 from liteio_contracts.storage_errors import DriveTimeout, StorageError
 from liteio_erasure.code import CodeParams
 from liteio_objects.alarms import Alarms
+from liteio_objects.pace import Pace, Paces
 
 T = TypeVar("T")
 
-# How long a drive that is not marked slow is waited for when enough others have answered: long enough that a healthy
+# How long a drive that is not slow is waited for when enough others have answered: long enough that a healthy
 # store reads and writes N of N, short enough for a client to bear.
 GRACE_SECONDS: Final = 1.0
 # In between it is seen whether those that have not answered are known to be slow by now.
@@ -30,32 +35,74 @@ answered."""
 
 @dataclass(frozen=True, slots=True)
 class DriveSet:
-    """The drives of one set, by slot."""
+    """The drives of one set, by slot, and what this process has seen of them."""
 
     drives: tuple[StorageAPI, ...]
     code: CodeParams
     set_index: int
     alarms: Alarms = field(default_factory=Alarms, repr=False, compare=False)
+    paces: Paces = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check(len(self.drives) == self.code.width, "a set has as many drives as its code has shards")
+        object.__setattr__(self, "paces", Paces(self.code.width, self.code.m))
 
     @property
     def slots(self) -> range:
         return range(len(self.drives))
 
     def quick_slots(self, order: Iterable[int]) -> list[int]:
-        """`order` with the drives that are likely slow moved to its end."""
-        return sorted(order, key=lambda slot: self.drives[slot].is_likely_slow)
+        """`order` with the drives that are slow or late moved to its end, and behind them those in trouble."""
+        late = self.paces.late(asyncio.get_running_loop().time())
+        return sorted(order, key=lambda slot: (self.drives[slot].is_likely_slow, slot in late))
 
     def first_and_rest(self, order: Sequence[int], count: int) -> tuple[Sequence[int], Sequence[int]]:
         """The first `count` of the quick slots, and the others."""
         first = order[:count]
+        is_calm = self.paces.is_calm
         for slot in first:
-            if self.drives[slot].is_likely_slow:
+            if not is_calm or self.drives[slot].is_likely_slow:
                 order = self.quick_slots(order)
                 return order[:count], order[count:]
         return first, order[count:]
+
+    def hedge_seconds(self, pace: Pace) -> float:
+        """How long an answer is waited for before another drive is asked as well."""
+        return pace.hedge_seconds(asyncio.get_running_loop().time())
+
+    def is_slow(self, slot: int) -> bool:
+        """Whether the drive is waited for last."""
+        if self.drives[slot].is_likely_slow:
+            return True
+        return not self.paces.is_calm and slot in self.paces.slow(asyncio.get_running_loop().time())
+
+
+async def ask_status(drive_set: DriveSet, slot: int, *, deadline: Deadline) -> DriveStatus:
+    """The drive's own word; and unless it is in worse trouble, whether it is slow beside its siblings. Raises
+    StorageError."""
+    paces = drive_set.paces
+    with timed(paces.statuses, slot):
+        status = await drive_set.drives[slot].status(deadline=deadline)
+    reason = paces.reason(slot, asyncio.get_running_loop().time())
+    if not reason or status.state not in TAKES_WRITES:
+        return status
+    return msgspec.structs.replace(status, state=DriveState.SLOW, reason=reason)
+
+
+@contextmanager
+def timed(pace: Pace, slot: int) -> Iterator[None]:
+    """Around one call to the drive of `slot`: how it ends and after how long is told to `pace`."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    try:
+        yield
+        pace.saw_answer(slot, began, clock())
+    except StorageError as error:
+        pace.saw_error(slot, error, began, clock())
+        raise
+    except asyncio.CancelledError:
+        pace.saw_end_of_patience(slot, began, clock())
+        raise
 
 
 async def ask(call: Awaitable[T]) -> T | StorageError:
@@ -98,12 +145,14 @@ def ask_until(
     grace_seconds: float = 0.0,
     adopt: Callable[["asyncio.Future[T]"], None] | None = None,
     telling_errors: tuple[type[StorageError], ...] = (),
+    pace: Pace | None = None,
 ) -> Coroutine[Any, Any, Answers[T]]:
     """Ask `slots` at once; return when all have answered; or when `needed` have given values or `telling_errors`,
-    `is_enough` holds and either `grace_seconds` have passed since the start or only drives marked slow are still to
-    answer; or at the deadline. Calls still under way are cancelled, or given to `adopt` where their effect matters.
+    `is_enough` holds and either `grace_seconds` have passed since the start or only slow drives are still to answer; or
+    at the deadline. Calls still under way are cancelled, or given to `adopt` where their effect matters. `pace`: of the
+    set, and for this kind of call, hears how long the drives take.
     """
-    gathering: _Gathering[T] = _Gathering(drive_set, needed, is_enough, adopt, telling_errors)
+    gathering: _Gathering[T] = _Gathering(drive_set, needed, is_enough, adopt, telling_errors, pace)
     return gathering.run(slots, call, deadline.seconds_left(), grace_seconds)
 
 
@@ -114,6 +163,7 @@ class _Gathering(Generic[T]):
     __slots__ = (
         "_adopt",
         "_answers",
+        "_began",
         "_drive_set",
         "_ends_at",
         "_finished",
@@ -124,6 +174,7 @@ class _Gathering(Generic[T]):
         "_is_grace_over",
         "_loop",
         "_needed",
+        "_pace",
         "_pending",
         "_telling_errors",
     )
@@ -135,9 +186,11 @@ class _Gathering(Generic[T]):
         is_enough: Callable[[Answers[T]], bool] | None,
         adopt: Callable[["asyncio.Future[T]"], None] | None,
         telling_errors: tuple[type[StorageError], ...] = (),
+        pace: Pace | None = None,
     ) -> None:
         self._drive_set, self._needed, self._is_enough, self._adopt = drive_set, needed, is_enough, adopt
-        self._telling_errors = telling_errors
+        self._telling_errors, self._pace = telling_errors, pace
+        self._began = 0.0
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._pending: dict[asyncio.Future[T], int] = {}
@@ -173,7 +226,7 @@ class _Gathering(Generic[T]):
         return self._answers
 
     def _set_alarm(self, seconds: float, grace_seconds: float) -> None:
-        now = self._loop.time()
+        self._began = now = self._loop.time()
         self._ends_at = now + seconds
         self._grace_ends_at = min(self._ends_at, now + grace_seconds)
         self._is_grace_over = grace_seconds <= 0
@@ -185,6 +238,7 @@ class _Gathering(Generic[T]):
         if self._is_grace_over or self._ends_at is None:
             self._finish()
             return
+        self._watch()
         self._is_grace_over = self._loop.time() + _SLACK_SECONDS >= self._grace_ends_at
         if self._is_over():
             self._finish()
@@ -201,9 +255,13 @@ class _Gathering(Generic[T]):
         try:
             self._answers[slot] = call.result()
             self._given += 1
+            if self._pace is not None:
+                self._pace.saw_answer(slot, self._began, self._loop.time())
         except StorageError as error:
             self._answers[slot] = error
             self._given += isinstance(error, self._telling_errors)
+            if self._pace is not None:
+                self._pace.saw_error(slot, error, self._began, self._loop.time())
         except asyncio.CancelledError:
             self._answers[slot] = DriveTimeout("the call was cancelled")
         except BaseException as bug:  # No drive's trouble: it passes through.
@@ -218,22 +276,50 @@ class _Gathering(Generic[T]):
             if self._given < self._needed or (self._is_enough is not None and not self._is_enough(self._answers)):
                 return False
             self._has_enough = True
-        return self._is_grace_over or all(
-            self._drive_set.drives[slot].is_likely_slow for slot in self._pending.values()
-        )
+        return self._is_grace_over or all(map(self._drive_set.is_slow, self._pending.values()))
 
     def _finish(self) -> None:
         if not self._finished.done():
             self._finished.set_result(None)
 
     def _let_go(self) -> None:
+        if self._adopt is not None:
+            self._watch()
         for call, slot in self._pending.items():
             self._answers[slot] = DriveTimeout("no answer in time", slot=slot)
             if self._adopt is None:
                 call.cancel()
+                if self._pace is not None:
+                    self._pace.saw_end_of_patience(slot, self._began, self._loop.time())
             else:
                 self._adopt(call)
+                if self._pace is not None:
+                    call.add_done_callback(partial(_note_end, self._pace, slot, self._began))
         self._pending.clear()
+
+    def _watch(self) -> None:
+        """What a drive has not answered yet tells how it is, too."""
+        if self._pace is not None:
+            for call, slot in self._pending.items():
+                self._pace.begin_waiting(call, slot, self._began)
+                call.add_done_callback(partial(self._pace.end_waiting, slot))
+
+
+def watch(pace: Pace, slot: int, call: "asyncio.Future[Any]", began: float) -> None:
+    """Tell `pace` of a call that began at `began` and that nobody waits for, until it ends and how it did."""
+    pace.begin_waiting(call, slot, began)
+    call.add_done_callback(partial(pace.end_waiting, slot))
+    call.add_done_callback(partial(_note_end, pace, slot, began))
+
+
+def _note_end(pace: Pace, slot: int, began: float, call: "asyncio.Future[Any]") -> None:
+    if call.cancelled():
+        return
+    now, error = asyncio.get_running_loop().time(), call.exception()
+    if error is None:
+        pace.saw_answer(slot, began, now)
+    elif isinstance(error, StorageError):
+        pace.saw_error(slot, error, began, now)
 
 
 def values(answers: Mapping[int, T | StorageError]) -> dict[int, T]:

@@ -6,9 +6,9 @@ from typing import Final
 
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
-from liteio_contracts.storage import DriveState, StorageAPI
+from liteio_contracts.storage import DriveState
 from liteio_contracts.storage_errors import StorageError
-from liteio_objects.drive_set import ask
+from liteio_objects.drive_set import DriveSet, ask, ask_status
 from liteio_objects.engine import Engine
 from liteio_objects.pacing import Pacer
 
@@ -42,21 +42,19 @@ class DriveWatch:
             await self._engine.clock.sleep(LOOK_EVERY_SECONDS)
 
     async def look(self) -> None:
-        places = [
-            (drive_set.set_index, slot, drive_set.drives[slot])
-            for drive_set in self._engine.store_map.sets
-            for slot in drive_set.slots
-        ]
+        places = [(drive_set, slot) for drive_set in self._engine.store_map.sets for slot in drive_set.slots]
         seen = await asyncio.gather(*(self._see(*place) for place in places))
         self._pacer.note({sight.drive_id: calls for sight, calls in seen if calls is not None})
         for sight, _ in seen:
             self.sights[sight.set_index, sight.slot] = sight
 
-    async def _see(self, set_index: int, slot: int, drive: StorageAPI) -> tuple[DriveSight, int | None]:
+    async def _see(self, drive_set: DriveSet, slot: int) -> tuple[DriveSight, int | None]:
         """What is seen of it, and its count of calls for clients."""
-        status = await ask(drive.status(deadline=Deadline.after(_CALL_SECONDS, self._engine.clock)))
+        deadline, set_index = Deadline.after(_CALL_SECONDS, self._engine.clock), drive_set.set_index
+        status = await ask(ask_status(drive_set, slot, deadline=deadline))
         if isinstance(status, StorageError):
-            return DriveSight(drive.drive_id, set_index, slot, _state_of(status), str(status)), None
+            drive_id = drive_set.drives[slot].drive_id
+            return DriveSight(drive_id, set_index, slot, _state_of(status), str(status)), None
         return DriveSight(status.drive_id, set_index, slot, status.state, status.reason), status.client_calls
 
 

@@ -5,6 +5,7 @@ on W drives, so at least one of those asked would have shown it. Everything else
 registers, and a recommit where the rule asks for one.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -18,9 +19,9 @@ from liteio_contracts.storage import Entry, KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import StorageError
 from liteio_erasure.code import CodeParams
 from liteio_formats.record import Kind, Record, RecordError, decode_record
-from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, errors, values
+from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, errors, values, watch
 from liteio_objects.read_rule import Decision, Verdict, Weighed, candidates, count_authoritative, is_witnessed
-from liteio_objects.registers import HEDGE_SECONDS, Registers, quorum_lost, read_registers
+from liteio_objects.registers import Registers, quorum_lost, read_registers
 from liteio_objects.settling import Settler, payload_shards, undecided
 from liteio_objects.shard_reading import PayloadShard
 from liteio_objects.tasks import OwnedTasks
@@ -86,7 +87,10 @@ class KeyReader:
         query = KeyQuery(name, wants_payload=wants_payload)
         order = self._any_order(len(drive_set.drives)) if payload_order is None else payload_order
         first, rest = drive_set.first_and_rest(order, max(code.k, code.read_quorum))
-        heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=HEDGE_SECONDS)
+        if not drive_set.paces.is_calm:
+            self._probe(drive_set, query, deadline)
+        hedge_seconds = drive_set.hedge_seconds(drive_set.paces.reads)
+        heads = await self._ask_heads(drive_set, first, query, deadline=deadline, patience_seconds=hedge_seconds)
         known = values(heads)
         found = agreed(known, drive_set) if len(known) == len(first) else None
         if hear is not None:
@@ -94,6 +98,7 @@ class KeyReader:
         if found is not None:
             return found
         missing = [slot for slot in first if slot not in known]
+        drive_set.paces.reads.hedges += len(missing)
         heads |= await self._ask_heads(drive_set, [*rest, *missing], query, known, deadline=deadline)
         if hear is not None:
             hear(values(heads).values())
@@ -205,6 +210,15 @@ class KeyReader:
         self._reads_of_any += 1
         return _rotations(width)[self._reads_of_any // _READS_TOGETHER % width]
 
+    def _probe(self, drive_set: DriveSet, query: KeyQuery, deadline: Deadline) -> None:
+        """Now and then a slow drive is asked as well, and nobody waits for it: so it is seen when it is quick again."""
+        now = asyncio.get_running_loop().time()
+        slot = drive_set.paces.due_for_probe(now)
+        if slot is not None:
+            asked = asyncio.ensure_future(drive_set.drives[slot].read_key(query, deadline=deadline))
+            watch(drive_set.paces.reads, slot, asked, now)
+            self._tasks.adopt(asked)
+
     def _ask_heads(
         self,
         drive_set: DriveSet,
@@ -227,6 +241,7 @@ class KeyReader:
             deadline=deadline if patience_seconds is None else deadline.sooner(patience_seconds),
             grace_seconds=grace_seconds,
             adopt=self._tasks.adopt,
+            pace=drive_set.paces.reads,
         )
 
     async def _weigh_heads(
@@ -292,7 +307,7 @@ class KeyReader:
             version_ids,
             wants_payload=wants_payload,
             deadline=deadline,
-            grace_seconds=HEDGE_SECONDS,
+            grace_seconds=drive_set.hedge_seconds(drive_set.paces.reads),
             adopt=self._tasks.adopt,
         )
 
@@ -345,6 +360,7 @@ class _Descent:
             lambda so_far: is_witnessed((*witnesses.values(), *values(so_far).values()), self._drive_set.code),
             deadline=self._deadline,
             grace_seconds=GRACE_SECONDS,
+            pace=self._drive_set.paces.reads,
         )
         for slot, answer in given.items():
             if isinstance(answer, StorageError):  # What it holds further down is not known: no witness any more.

@@ -19,9 +19,11 @@ from liteio_contracts.storage_errors import DriveTimeout, DriveUnavailable, Shar
 from liteio_erasure.code import CodeParams
 from liteio_erasure.framing import BlockRun, ShardLayout
 from liteio_formats.record import PartEntry, Record
-from liteio_objects.drive_set import DriveSet
+from liteio_objects.asking import first_done
+from liteio_objects.drive_set import DriveSet, timed
+from liteio_objects.pace import Pace, Paces
 from liteio_objects.shard_coding import PartAddress, ShardRun, bad_places
-from liteio_objects.shard_io import ShardIO, first_done
+from liteio_objects.shard_io import ShardIO
 
 T = TypeVar("T")
 
@@ -63,18 +65,19 @@ class ShardSources:
     late_slots: set[int] = field(default_factory=set)
 
     def lanes(self) -> list["_Lane"]:
-        """Best first: drives that hold the record and are not slow, data shards before parity."""
+        """Best first: drives that hold the record and are neither slow nor late, data shards before parity."""
+        late = self.drive_set.paces.late(asyncio.get_running_loop().time())
         lanes = [
             _Lane(index, self.drive_set.drives[slot])
             for index, slot in enumerate(self.record.order)
             if index not in self.excluded
         ]
-        return sorted(lanes, key=self._reluctance)
+        return sorted(lanes, key=partial(self._reluctance, {*late, *self.late_slots}))
 
-    def _reluctance(self, lane: "_Lane") -> tuple[bool, bool, int]:
+    def _reluctance(self, late: Collection[int], lane: "_Lane") -> tuple[bool, bool, bool, int]:
         slot = lane.drive.slot
         is_doubtful = self.holders is not None and slot not in self.holders
-        return is_doubtful, slot in self.late_slots or lane.drive.is_likely_slow, lane.index
+        return is_doubtful, lane.drive.is_likely_slow, slot in late, lane.index
 
 
 @dataclass(slots=True, eq=False)
@@ -132,12 +135,16 @@ class PartShards:
         return self._layout.code
 
     @property
+    def _paces(self) -> Paces:
+        return self.sources.drive_set.paces
+
+    @property
     def blocks_left(self) -> int:
         return self.run.end - self._next_block
 
     async def open(self) -> None:
         """Open K shards. Raises ShardsGone when some are missing and too few are left, else ReadQuorumLost."""
-        await self._race(self._open, lambda: self.code.k - len(self._open_lanes()))
+        await self._race(self._open, lambda: self.code.k - len(self._open_lanes()), self._paces.opens)
         self._keep_open(self._open_lanes()[: self.code.k])
         self._report()
 
@@ -151,7 +158,8 @@ class PartShards:
         fetched: dict[int, _Fetched] = {}
         tried: set[int] = set()
         while True:
-            await self._race(partial(self._fetch, run, fetched), lambda: self._missing(run, fetched), tried=tried)
+            fetch, missing = partial(self._fetch, run, fetched), partial(self._missing, run, fetched)
+            await self._race(fetch, missing, self._paces.fetches, tried=tried)
             blocks = await self.io.compute(self._weight(run), partial(self._assemble, run, fetched, make))
             self._demote_bad(fetched)
             if blocks is not None:
@@ -172,11 +180,12 @@ class PartShards:
         self,
         act: Callable[[_Lane], Coroutine[Any, Any, None]],
         missing: Callable[[], int],
+        pace: Pace,
         *,
         tried: set[int] | None = None,
     ) -> None:
         """Let lanes act until `missing()` more are needed no longer: as many as that at once, one more for each that
-        fails or is late. A lane acts once; `tried` remembers that between races."""
+        fails or is late by `pace`. A lane acts once; `tried` remembers that between races."""
         tried = set() if tried is None else tried
         waiting = deque(lane for lane in self._in_preference() if lane.index not in tried)
         running: dict[asyncio.Task[None], _Lane] = {}
@@ -189,10 +198,11 @@ class PartShards:
                     lane = waiting.popleft()
                     tried.add(lane.index)
                     running[asyncio.ensure_future(act(lane))] = lane
+                    pace.hedges += bool(late)
                 left = ends - loop.time()
                 if not running or left <= 0:
                     raise self._lost(needed)
-                done = await first_done(running, min(left, self.io.hedge_seconds) if waiting else left)
+                done = await first_done(running, min(left, pace.hedge_seconds(loop.time())) if waiting else left)
                 if not done:
                     late.update(running)
                 for task in done:
@@ -255,9 +265,9 @@ class PartShards:
         await self._open_at(lane, self._next_block)
 
     async def _open_at(self, lane: _Lane, block: int) -> None:
-        lane.reader = await lane.drive.open_shard(
-            self._address.shard(lane.index), block, self.run.end - block, deadline=self.io.deadline()
-        )
+        shard, deadline = self._address.shard(lane.index), self.io.deadline()
+        with timed(self._paces.opens, lane.drive.slot):
+            lane.reader = await lane.drive.open_shard(shard, block, self.run.end - block, deadline=deadline)
         lane.first_block = lane.position = block
 
     async def _fetch(self, run: BlockRun, fetched: dict[int, _Fetched], lane: _Lane) -> None:
@@ -266,7 +276,8 @@ class PartShards:
             await self._open_at(lane, run.first)
         check(lane.reader is not None, "the shard is open")
         reader: ShardReader = lane.reader  # type: ignore[assignment]  # checked
-        shards = await reader.read(run.count)
+        with timed(self._paces.fetches, lane.drive.slot):
+            shards = await reader.read(run.count)
         lane.position += len(shards)
         start = run.first - lane.first_block
         hashes = reader.hashes[start : start + run.count]

@@ -18,7 +18,6 @@ from liteio_objects.read_rule import Decision, Standing, View, decide, view_of
 # rounds mean that drives answer inconsistently, which is for the caller to report.
 RETRIES_MAX: Final = 5
 RETRY_SECONDS: Final = 0.02
-HEDGE_SECONDS: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ async def read_registers(
             deadline=deadline,
             grace_seconds=grace_seconds,
             adopt=adopt,
+            pace=drive_set.paces.reads,
         )
         _set_damaged_aside(answers)
         given = values(answers)

@@ -121,6 +121,7 @@ class SetListing:
             _is_witness,
             needed,
             deadline=deadline,
+            pace=self.drive_set.paces.listings,
         )
         pages = {slot: page for slot, page in values(answers).items() if _is_witness(page)}
         if len(pages) < needed:

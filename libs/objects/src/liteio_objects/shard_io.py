@@ -1,7 +1,7 @@
 """`ShardIO`: what all transfers of shard bytes in a process share: time limits, threads, left-over tasks."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -52,16 +52,14 @@ class ShardIO:
     call_seconds: without any progress for so long, the drives waited for are given up: below the ten seconds in which
     a read without enough drives must fail.
     grace_seconds: how long a drive may lag behind once enough others have done their part of a write.
-    slow_grace_seconds: the same for a drive marked slow.
-    hedge_seconds: after so long without an answer a read asks another drive too.
+    slow_grace_seconds: the same for a slow drive, which may always take as long again as the others did.
     """
 
     clock: Clock
     tasks: OwnedTasks = field(default_factory=OwnedTasks)
     call_seconds: float = 8.0
     grace_seconds: float = 1.0
-    slow_grace_seconds: float = 0.1
-    hedge_seconds: float = 0.15
+    slow_grace_seconds: float = 0.02
     crowd: Crowd = field(default_factory=Crowd)
 
     def deadline(self) -> Deadline:
@@ -85,9 +83,3 @@ class ShardIO:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def first_done(tasks: Collection["asyncio.Task[Any]"], seconds: float) -> "set[asyncio.Task[Any]]":
-    """Wait until one of `tasks` is done, at most so long. Those that are; none is cancelled."""
-    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    return done

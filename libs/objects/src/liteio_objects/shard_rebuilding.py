@@ -89,9 +89,9 @@ class _Rebuilding:
             await shards.close()
 
     def _plan(self) -> SpreadPlan:
-        drives = {index: self._drive_set.drives[self._record.order[index]] for index in self._wanted}
+        slots = {index: self._record.order[index] for index in self._wanted}
         size_hint = self._code.shard_file_bytes(self._part.size_bytes)
-        return SpreadPlan(self._code, self._address, drives, 1, size_hint)
+        return SpreadPlan(self._drive_set, self._address, slots, 1, size_hint)
 
     async def _copy(self, shards: PartShards, spread: ShardSpread) -> None:
         codec = codec_for(self._code)

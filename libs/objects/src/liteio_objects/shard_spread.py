@@ -9,13 +9,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from liteio_base.check import check
 from liteio_contracts.object_errors import ObjectError, StoreFull, WriteQuorumLost
-from liteio_contracts.storage import StorageAPI
 from liteio_contracts.storage_errors import DriveFull, DriveTimeout, StorageError
-from liteio_erasure.code import CodeParams
+from liteio_objects.drive_set import LOOK_SECONDS, DriveSet, timed
 from liteio_objects.shard_coding import PartAddress, ShardRun
 from liteio_objects.shard_io import ShardIO
 
@@ -24,11 +24,12 @@ RUNS_BEHIND_MAX: Final = 1  # runs a drive may have unfinished when it is given 
 
 @dataclass(frozen=True, slots=True)
 class SpreadPlan:
-    """What is to be written where. `drives` by shard index; at least `needed` of them must take all of it."""
+    """What is to be written where. `slots` of the set, by shard index; at least `needed` of their drives must take all
+    of it."""
 
-    code: CodeParams
+    drive_set: DriveSet
     address: PartAddress
-    drives: Mapping[int, StorageAPI]
+    slots: Mapping[int, int]
     needed: int
     size_hint: int  # expected bytes of one shard file, 0 when unknown
 
@@ -39,7 +40,7 @@ class ShardSpread:
     def __init__(self, plan: SpreadPlan, io: ShardIO) -> None:
         self._plan, self._io = plan, io
         self._news = asyncio.Event()  # some lane got on or failed
-        self._lanes = {index: _Lane(index, drive, plan, io, self._news) for index, drive in plan.drives.items()}
+        self._lanes = {index: _Lane(index, slot, plan, io, self._news) for index, slot in plan.slots.items()}
         self._living = dict(self._lanes)
         self._began = asyncio.get_running_loop().time()
         self._waited_seconds = 0.0  # for drives that lagged while enough others were ready
@@ -79,7 +80,7 @@ class ShardSpread:
     async def _wait_until(self, is_there: Callable[["_Lane"], bool]) -> None:
         """Wait until every living lane has come so far, dropping those that fail or lag."""
         loop = asyncio.get_running_loop()
-        quiet_since = loop.time()
+        began = quiet_since = loop.time()
         enough_since: float | None = None
         lagging_before = len(self._lanes) + 1
         while True:
@@ -95,23 +96,27 @@ class ShardSpread:
                 enough_since = now
             ends = quiet_since + self._io.call_seconds
             if enough_since is not None:
-                ends = min(ends, enough_since + self._patience(lagging, now))
+                if now >= enough_since + LOOK_SECONDS:
+                    for lane in lagging:
+                        lane.watch()
+                ends = min(ends, enough_since + self._patience(lagging, now, enough_since - began))
             if now >= ends:
                 self._drop(lagging)
             else:
-                await self._wait_for_news(ends - now)
+                await self._wait_for_news(min(ends - now, LOOK_SECONDS))
         if enough_since is not None:
             self._waited_seconds += now - enough_since
 
-    def _patience(self, lagging: Sequence["_Lane"], now: float) -> float:
-        """How long to wait for the rest when enough drives are ready.
+    def _patience(self, lagging: Sequence["_Lane"], now: float, took_seconds: float) -> float:
+        """How long to wait for the rest when enough drives are ready, which took them so long.
 
         While runs are sent, all such waits together may take the grace and half of the time since the beginning: a
         drive that is a little slower than the others is kept, one that would slow the upload down many times is not.
-        At the end it is the whole grace again: a whole object is worth that.
+        At the end it is the whole grace again: a whole object is worth that. Drives that are slow may take as long
+        again as the others: so they are seen when they are slow no longer.
         """
-        if all(lane.is_likely_slow for lane in lagging):
-            return self._io.slow_grace_seconds
+        if all(lane.is_slow for lane in lagging):
+            return max(self._io.slow_grace_seconds, took_seconds)
         if any(lane.is_ending for lane in lagging):
             return self._io.grace_seconds
         left = self._io.grace_seconds + (now - self._began) / 2 - self._waited_seconds
@@ -126,7 +131,7 @@ class ShardSpread:
 
     def _drop(self, lagging: Sequence["_Lane"]) -> None:
         for lane in lagging:
-            lane.trouble = DriveTimeout("the drive lags behind", slot=lane.drive.slot)
+            lane.trouble = DriveTimeout("the drive lags behind", slot=lane.slot)
             lane.cancel()
             self._io.retire(lane.ended())
             del self._living[lane.index]
@@ -155,18 +160,23 @@ class ShardSpread:
 class _Lane:
     """One drive's file. Its task ends with the file closed, or aborted."""
 
-    def __init__(self, index: int, drive: StorageAPI, plan: SpreadPlan, io: ShardIO, news: asyncio.Event) -> None:
-        self.index, self.drive = index, drive
+    def __init__(self, index: int, slot: int, plan: SpreadPlan, io: ShardIO, news: asyncio.Event) -> None:
+        self.index, self.slot = index, slot
         self.is_closed = False
         self.trouble: StorageError | None = None
-        self.is_likely_slow = drive.is_likely_slow
         self._plan, self._io, self._news = plan, io, news
         self._runs: deque[ShardRun] = deque()
         self._part_size_bytes: int | None = None  # known when no more runs will come
         self._more = asyncio.Event()
         self._is_writing = False
+        self._step_began = asyncio.get_running_loop().time()  # of writing a run, or of the end
+        self._is_watched = False
         self.task = asyncio.ensure_future(self._run())
         self.task.add_done_callback(self._ended)
+
+    @property
+    def is_slow(self) -> bool:
+        return self._plan.drive_set.is_slow(self.slot)
 
     @property
     def runs_behind(self) -> int:
@@ -185,6 +195,14 @@ class _Lane:
         self._part_size_bytes = part_size_bytes
         self._more.set()
 
+    def watch(self) -> None:
+        """What the drive is not done with yet tells how it is, too."""
+        if not self._is_watched:
+            self._is_watched = True
+            pace = self._plan.drive_set.paces.closes
+            pace.begin_waiting(self.task, self.slot, self._step_began)
+            self.task.add_done_callback(partial(pace.end_waiting, self.slot))
+
     def cancel(self) -> None:
         self._runs.clear()
         self.task.cancel()
@@ -199,18 +217,22 @@ class _Lane:
             raise error
 
     async def _run(self) -> None:
-        writer = await self.drive.create_shard(
+        drive_set = self._plan.drive_set
+        writer = await drive_set.drives[self.slot].create_shard(
             self._plan.address.shard(self.index), size_hint=self._plan.size_hint, deadline=self._io.deadline()
         )
         try:
             while (run := await self._next_run()) is not None:
                 self._is_writing = True
+                self._step_began = asyncio.get_running_loop().time()
                 await writer.write(run.shards, run.hashes)
                 self._is_writing = False
                 del run  # Not kept alive while the next one is waited for.
                 self._news.set()
             check(self._part_size_bytes is not None, "the end was announced")
-            await writer.close(self._plan.code.k, self._plan.code.m, self._part_size_bytes or 0)
+            self._step_began = asyncio.get_running_loop().time()
+            with timed(drive_set.paces.closes, self.slot):
+                await writer.close(drive_set.code.k, drive_set.code.m, self._part_size_bytes or 0)
             self.is_closed = True
         finally:
             if not self.is_closed:

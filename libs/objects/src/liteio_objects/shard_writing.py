@@ -117,8 +117,8 @@ class _Storing:
 
     def _open(self, size_hint: int) -> ShardSpread:
         code = self._drive_set.code
-        drives = {index: self._drive_set.drives[slot] for index, slot in enumerate(self._order)}
-        plan = SpreadPlan(code, self._address, drives, code.write_quorum, code.shard_file_bytes(size_hint))
+        slots = dict(enumerate(self._order))
+        plan = SpreadPlan(self._drive_set, self._address, slots, code.write_quorum, code.shard_file_bytes(size_hint))
         self._spread = ShardSpread(plan, self._io)
         return self._spread
 

@@ -8,12 +8,14 @@ from typing import Final
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
 from liteio_cluster.opening import OpenStore
-from liteio_contracts.storage import DriveState, DriveStatus, StorageAPI
+from liteio_contracts.storage import DriveState, DriveStatus
 from liteio_contracts.storage_errors import StorageError
+from liteio_objects.drive_set import DriveSet, ask_status
 from liteio_runtime.settings import ServerSettings
 from liteio_runtime.store_access import open_for_command
 
 _STATUS_SECONDS: Final = 5.0
+_LOOKS: Final = 4  # at each drive: that one is slow beside its siblings is told by three answers at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,15 @@ async def view_drives(settings: ServerSettings) -> list[DriveView]:
 
 
 async def views_of(opened: OpenStore) -> list[DriveView]:
-    """Every drive of an open store, asked at once."""
-    places = [
-        (drive_set.set_index, drive) for drive_set in opened.store.engine.store_map.sets for drive in drive_set.drives
-    ]
-    asked = [_view(name, *place) for name, place in zip(opened.names, places, strict=True)]
-    return list(await asyncio.gather(*asked))
+    """Every drive of an open store, all asked at once. Some times, one after the other: whether one is slow is told by
+    what its siblings take."""
+    places = [(drive_set, slot) for drive_set in opened.store.engine.store_map.sets for slot in drive_set.slots]
+    for _ in range(_LOOKS):
+        asked = [_view(name, *place) for name, place in zip(opened.names, places, strict=True)]
+        views = await asyncio.gather(*asked)
+        if not all(view.is_online for view in views):
+            break  # One that does not answer is not waited for again.
+    return list(views)
 
 
 def unusable(views: Sequence[DriveView]) -> list[DriveView]:
@@ -60,10 +65,10 @@ def unusable(views: Sequence[DriveView]) -> list[DriveView]:
     return [view for view in views if view.state is not DriveState.ONLINE or not view.is_whole]
 
 
-async def _view(name: str, set_index: int, drive: StorageAPI) -> DriveView:
+async def _view(name: str, drive_set: DriveSet, slot: int) -> DriveView:
     try:
-        status = await drive.status(deadline=Deadline.after(_STATUS_SECONDS, SystemClock()))
+        status = await ask_status(drive_set, slot, deadline=Deadline.after(_STATUS_SECONDS, SystemClock()))
     except StorageError as trouble:
-        return DriveView(name, set_index, drive.slot, None, str(trouble))
+        return DriveView(name, drive_set.set_index, slot, None, str(trouble))
     reason = status.reason or ("" if status.is_authoritative else "being rebuilt")
-    return DriveView(name, set_index, drive.slot, status, reason)
+    return DriveView(name, drive_set.set_index, slot, status, reason)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from liteio_base.deadline import Deadline
@@ -29,9 +28,7 @@ from liteio_contracts.storage import (
     StoredTopology,
     VersionRef,
 )
-from liteio_contracts.storage_errors import DriveOffline, DriveTimeout
 from liteio_drives.remote.node_connection import NodeConnection
-from liteio_drives.remote.pace import Pace, Paces
 from liteio_drives.remote.shard_reading import open_remote_shard
 from liteio_drives.remote.shard_writing import create_remote_shard
 
@@ -41,12 +38,10 @@ class RemoteDrive:
     id is known from its first status on, and until then what it is called stands for it.
     """
 
-    def __init__(self, node: NodeConnection, target: DriveId, slot: int, paces: Paces | None = None) -> None:
-        """`paces`: those of the drives that this one is compared with."""
+    def __init__(self, node: NodeConnection, target: DriveId, slot: int) -> None:
         self._node = node
         self._target = self._drive_id = target
         self._slot = slot
-        self._pace = paces.new() if paces is not None else Pace(node.clock)
 
     @property
     def drive_id(self) -> DriveId:
@@ -58,42 +53,33 @@ class RemoteDrive:
 
     @property
     def is_likely_slow(self) -> bool:
-        return self._node.is_down or self._pace.is_slow
+        return self._node.is_down
 
-    async def _ask(self, method: str, *arguments: Any, deadline: Deadline) -> Any:
-        try:
-            return await self._node.call(self._target, method, *arguments, deadline=deadline)
-        except (DriveOffline, DriveTimeout):
-            self._pace.saw_failure()
-            raise
-
-    def _ask_timed(self, method: str, *arguments: Any, deadline: Deadline) -> "asyncio.Future[Any]":
-        """For the calls that a healthy drive answers in milliseconds: they tell whether it is slow. The call is made at
-        once, so that it travels with others of this turn of the loop, and without a task of its own."""
-        answer = self._node.call(self._target, method, *arguments, deadline=deadline)
-        answer.add_done_callback(partial(_note_end, self._pace, self._pace.begin()))
-        return answer
+    def _ask(self, method: str, *arguments: Any, deadline: Deadline) -> "asyncio.Future[Any]":
+        """The call is made at once, so that it travels with others of this turn of the loop, and without a task of its
+        own."""
+        return self._node.call(self._target, method, *arguments, deadline=deadline)
 
     async def status(self, *, deadline: Deadline) -> DriveStatus:
-        found: DriveStatus = await self._ask_timed("status", deadline=deadline)
+        found: DriveStatus = await self._ask("status", deadline=deadline)
         self._drive_id = found.drive_id
         return found
 
     def read_key(self, query: KeyQuery, *, deadline: Deadline) -> "asyncio.Future[KeyAnswer]":
-        return self._ask_timed("read_key", query, deadline=deadline)
+        return self._ask("read_key", query, deadline=deadline)
 
     async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
         found: ListPage = await self._ask("list_page", query, deadline=deadline)
         return found
 
     def commit(self, commit: Commit, *, deadline: Deadline) -> "asyncio.Future[None]":
-        return self._ask_timed("commit", commit, deadline=deadline)
+        return self._ask("commit", commit, deadline=deadline)
 
     async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:
         await self._ask("confirm", tuple(refs), deadline=deadline)
 
     async def fence(self, request: FenceRequest, *, deadline: Deadline) -> FenceAnswer:
-        found: FenceAnswer = await self._ask_timed("fence", request, deadline=deadline)
+        found: FenceAnswer = await self._ask("fence", request, deadline=deadline)
         return found
 
     async def roll_back(self, ref: VersionRef, *, deadline: Deadline) -> None:
@@ -153,14 +139,3 @@ class RemoteDrive:
 
     async def write_topology(self, topology: StoredTopology, *, deadline: Deadline) -> None:
         await self._ask("write_topology", topology, deadline=deadline)
-
-
-def _note_end(pace: Pace, number: int, answer: "asyncio.Future[Any]") -> None:
-    """What the end of a call says of its drive's pace."""
-    seconds = pace.end(number)
-    if answer.cancelled():
-        pace.saw_patience_end(seconds)
-    elif isinstance(answer.exception(), DriveOffline | DriveTimeout):
-        pace.saw_failure()
-    else:  # A refusal is an answer, too.
-        pace.saw_answer(seconds)
