@@ -12,7 +12,7 @@ from tests.bench import servers
 from tests.bench.load import Result
 from tests.bench.measuring import figure_of
 from tests.bench.peers import select_servers
-from tests.bench.servers import SERVERS, Running, Server, ServerFailed, ports_for_server, running
+from tests.bench.servers import SERVERS, Running, Server, ServerFailed, minio_version, ports_for_server, running
 from tests.support.processes import pss_bytes, tree_of, wait_gone
 
 MIB = 1 << 20
@@ -99,6 +99,15 @@ def test_a_peer_that_is_not_there_says_how_to_name_it(monkeypatch: pytest.Monkey
     monkeypatch.setenv("BENCH_MINIO", "/somewhere/minio")
     assert minio.missing() == ""
     assert minio.command(tmp_path, [1, 2])[0] == "/somewhere/minio"
+
+
+def test_the_version_of_a_minio_that_was_built_at_home_is_that_of_its_module(tmp_path: Path) -> None:
+    program = tmp_path / "minio"
+    program.write_bytes(
+        b"#!/bin/sh\necho minio version DEVELOPMENT; exit\nmod\tgithub.com/minio/minio\tv0.0.0-2026-7a\th1:x\n"
+    )
+    program.chmod(0o755)
+    assert minio_version(str(program)) == "minio version DEVELOPMENT, module v0.0.0-2026-7a"
 
 
 def test_minio_is_started_with_as_much_parity_as_liteio(tmp_path: Path) -> None:
