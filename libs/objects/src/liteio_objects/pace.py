@@ -41,7 +41,9 @@ HEDGE_SECONDS_MAX: Final = 0.15
 _DEVIATIONS: Final = 8.0
 _ANSWERS_MIN: Final = 16  # before so many of a drive nothing is usual for it
 _ANSWERS_KEPT: Final = 64  # the weight of the newest is one in so many
-_USUAL_SECONDS: Final = 0.1  # how long what is usual is kept before it is worked out again
+# How long what is usual is kept before it is worked out again: less than three slow calls in a row take, so that nobody
+# is slow where all take long since a moment ago.
+_USUAL_SECONDS: Final = 0.1
 _NEVER: Final = float("-inf")
 _NOBODY: Final[frozenset[int]] = frozenset()
 
@@ -128,8 +130,8 @@ class Pace:
     def _count(self, seen: _Seen, slot: int, seconds: float, badness_min: float, now: float) -> None:
         seen.counted_at, seen.last = now, seconds
         seen.recent += _WEIGHT * (seconds - seen.recent)
-        if seconds > self._slow_seconds or now - self._known_at >= _USUAL_SECONDS:
-            self._learn(now)  # It may be that everybody takes long since a moment ago.
+        if now - self._known_at >= _USUAL_SECONDS:
+            self._learn(now)
         badness = max(badness_min, seconds / self._slow_seconds)
         seen.badness += _WEIGHT * (min(badness, _WORST) - seen.badness)
         if seen.badness > 1.0:
