@@ -73,3 +73,10 @@ async def test_a_drive_in_trouble_is_named_with_the_reason(settings: ServerSetti
 async def test_what_is_no_store_is_refused(settings: ServerSettings) -> None:
     with pytest.raises(StartRefused, match="not a store yet"):
         await show_info(settings, as_json=False)
+
+
+async def test_a_drive_whose_machine_has_restarted_is_being_compared(settings: ServerSettings) -> None:
+    await make_store(settings)
+    os.unlink(f"{settings.drives[3]}/.liteio.sys/checked-boot")
+    table = (await show_drives(settings, as_json=False)).splitlines()
+    assert [line.endswith("being compared with the others") for line in table[1:5]] == [False, False, False, True]

@@ -66,7 +66,8 @@ class KeyQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class KeyAnswer(msgspec.Struct, frozen=True, array_like=True):
     """A drive's answer about a key, from one moment. `head_time`: the newest created or tombstone time it holds of the
-    key in any version, 0 when it holds nothing. `topology_number`: of the topology that the drive keeps."""
+    key in any version, 0 when it holds nothing. `topology_number`: of the topology that the drive keeps.
+    `is_unchecked`: of the drive, as in DriveStatus."""
 
     generation: Generation
     is_authoritative: bool
@@ -74,6 +75,7 @@ class KeyAnswer(msgspec.Struct, frozen=True, array_like=True):
     entries: tuple[Entry, ...] = ()
     fences: tuple[Fence, ...] = ()
     topology_number: int = 0
+    is_unchecked: bool = False
 
 
 class CasScope(IntEnum):
@@ -211,12 +213,13 @@ class ListItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class ListPage(msgspec.Struct, frozen=True, array_like=True):
     """`is_truncated`: there may be more behind the last item. An untruncated page is whole up to the
-    end of the prefix."""
+    end of the prefix. `is_unchecked`: of the drive, as in DriveStatus."""
 
     generation: Generation
     is_authoritative: bool
     items: tuple[ListItem, ...]
     is_truncated: bool
+    is_unchecked: bool = False
 
 
 class BucketUsage(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -247,6 +250,8 @@ TAKES_WRITES: Final = frozenset({DriveState.ONLINE, DriveState.SLOW})
 class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """versions: objects' versions held, delete markers included; stored_bytes: of these objects, not of their shards.
     client_calls: made for clients by all processes that have the drive open, since one of them opened it; it grows.
+    unchecked_boot: not "" while the drive is *unchecked*: its machine has restarted, and the drive was not compared
+    with the others since. It may have lost what it had answered for, if its disk lies about its syncs. Names the start.
     """
 
     drive_id: DriveId
@@ -262,6 +267,11 @@ class DriveStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     versions: int = 0
     stored_bytes: int = 0
     client_calls: int = 0
+    unchecked_boot: str = ""
+
+    @property
+    def is_unchecked(self) -> bool:
+        return bool(self.unchecked_boot)
 
 
 class OutboxRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -449,6 +459,10 @@ class StorageAPI(Protocol):
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         """The rebuild of the drive with this generation is done. Raises GenerationChanged."""
+
+    async def set_checked(self, boot: str, *, deadline: Deadline) -> None:
+        """The drive holds what the others do, as a comparison found that began when its status named this
+        `unchecked_boot`. Raises GenerationChanged when its machine has restarted since."""
 
     async def read_topology(self, *, deadline: Deadline) -> StoredTopology: ...
 

@@ -6,6 +6,7 @@ from typing import Final
 from liteio_base.clock import Randomness
 from liteio_base.ids import new_generation
 from liteio_contracts.storage_errors import DriveOffline
+from liteio_drives.boot_check import BootCheck
 from liteio_drives.files import FileSystem, read_file, stage_durably
 from liteio_drives.index import INDEX_NAME, create_index
 from liteio_drives.index_changes import Meta
@@ -70,6 +71,7 @@ def prepare(
     make_data_folders(drive_path, files)
     stage_durably(files, _format_path(drive_path) + _PENDING_SUFFIX, encode_format(drive))
     renew_index(drive_path, drive, is_authoritative=is_authoritative, files=files, randomness=randomness)
+    BootCheck(folder, files).note()  # There is nothing yet that it could have lost.
     files.sync_folder(drive_path)
 
 

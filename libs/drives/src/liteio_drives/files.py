@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmap import mmap
 from typing import Final, NamedTuple, Protocol
 
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 O_DIRECT: Final = getattr(os, "O_DIRECT", 0)
 Buffer = bytes | bytearray | memoryview | mmap
 
@@ -46,6 +47,9 @@ class FileSystem(Protocol):
     def lock(self, descriptor: int) -> None: ...
     def try_lock(self, descriptor: int, *, is_shared: bool) -> bool: ...
     def unlock(self, descriptor: int) -> None: ...
+
+    def boot_id(self) -> str:
+        """Names this start of the machine: another one after each restart. "" where the system tells of none."""
 
 
 class RealFiles:
@@ -117,6 +121,13 @@ class RealFiles:
 
     def unlock(self, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def boot_id(self) -> str:
+        try:
+            with open(_BOOT_ID, encoding="ascii") as told:
+                return told.read().strip()
+        except FileNotFoundError:
+            return ""
 
 
 def _facts(found: os.stat_result) -> FileStat:

@@ -55,6 +55,7 @@ class DriveIndex:
         files: FileSystem,
         require_file: Callable[[NamedFile], None],
         is_trusted: Callable[[], bool] = lambda: True,
+        is_unchecked: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the index in `folder` (`<drive>/.liteio.sys`). Raises apsw.Error, DriveOffline for another schema."""
         self.path: Final = os.path.join(folder, INDEX_NAME)
@@ -79,6 +80,7 @@ class DriveIndex:
         self.pages: Final = PageReads(self._sql, self.keys)
         self.changes: Final = Changes(self._sql, require_file)
         self._is_trusted = is_trusted
+        self._is_unchecked = is_unchecked
         self._number = 0  # of this connection's last commit, in SyncState
         self.after_commit: Final[list[Callable[[], None]]] = []  # what to do when the transaction is durable
         self.meta = self._read_meta()
@@ -94,7 +96,7 @@ class DriveIndex:
 
     def glance(self, queries: Sequence[KeyQuery]) -> list[KeyAnswer | None]:
         """Answer at once what is usual, each from one moment; None for what needs `reading`."""
-        return self._glances.glance(queries, is_trusted=self._is_trusted())
+        return self._glances.glance(queries, is_trusted=self._is_trusted(), is_unchecked=self._is_unchecked())
 
     def advance_digests(self, walk: DigestWalk) -> None:
         """One step of it, inside `reading`."""
@@ -245,7 +247,7 @@ class DriveIndex:
 
     def _meta(self, drive_id: str, generation: str, authoritative: int, topology_number: int) -> Meta:
         is_authoritative = bool(authoritative) and self._is_trusted()
-        return Meta(DriveId(drive_id), Generation(generation), is_authoritative, topology_number)
+        return Meta(DriveId(drive_id), Generation(generation), is_authoritative, topology_number, self._is_unchecked())
 
 
 def create_index(folder: str, meta: Meta, files: FileSystem, *, vfs: str = "") -> None:

@@ -58,6 +58,7 @@ class Meta(NamedTuple):
     generation: Generation
     is_authoritative: bool
     topology_number: int = 0
+    is_unchecked: bool = False
 
 
 class _Facts(NamedTuple):

@@ -43,11 +43,11 @@ class KeyGlances:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def glance(self, queries: Sequence[KeyQuery], *, is_trusted: bool) -> list[KeyAnswer | None]:
+    def glance(self, queries: Sequence[KeyQuery], *, is_trusted: bool, is_unchecked: bool) -> list[KeyAnswer | None]:
         """For each query the same answer that `read_key` gives, None where it takes more than a glance: a key in doubt,
         a bucket that is not known, whole registers, rows further down.
 
-        `is_trusted`: False when the drive is not authoritative whatever its index says.
+        `is_trusted`: False when the drive is not authoritative whatever its index says. `is_unchecked`: of the drive.
         """
         asked = [
             (place, *query.name, query.wants_payload)
@@ -65,10 +65,10 @@ class KeyGlances:
             newest[place] = order
             meta = Generation(generation), bool(authoritative) and is_trusted
             if created is None:
-                answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time), (), (), number)
+                answers[place] = KeyAnswer(*meta, HybridTime(tombstone_time), (), (), number, is_unchecked)
             elif created < queries[place].below:
                 head_time = HybridTime(max(created, tombstone_time))
                 payload = whole_payload(head, rest)
                 entry = entry_of((created, version, time, kind, encoded, payload_hash), True, payload)
-                answers[place] = KeyAnswer(*meta, head_time, (entry,), (), number)
+                answers[place] = KeyAnswer(*meta, head_time, (entry,), (), number, is_unchecked)
         return answers

@@ -52,13 +52,13 @@ class PageReads:
     def list_page(self, query: ListQuery, meta: Meta) -> ListPage:
         number = self._buckets.number_of(query.bucket_id)
         if number is None:
-            return ListPage(meta.generation, meta.is_authoritative, (), False)
+            return ListPage(meta.generation, meta.is_authoritative, (), False, meta.is_unchecked)
         page = _Page(self._sql, self._keys, query, number)
         try:
             items, is_truncated = page.collect()
         finally:
             page.close()
-        return ListPage(meta.generation, meta.is_authoritative, tuple(items), is_truncated)
+        return ListPage(meta.generation, meta.is_authoritative, tuple(items), is_truncated, meta.is_unchecked)
 
 
 class _Page:

@@ -63,7 +63,7 @@ def entry_of(row: Sequence[Any], is_settled: bool, payload: bytes | None = None)
 
 def _answer(meta: Meta, head_time: int, entries: tuple[Entry, ...] = (), fences: tuple[Fence, ...] = ()) -> KeyAnswer:
     is_whole, number = meta.is_authoritative, meta.topology_number
-    return KeyAnswer(meta.generation, is_whole, HybridTime(head_time), entries, fences, number)
+    return KeyAnswer(meta.generation, is_whole, HybridTime(head_time), entries, fences, number, meta.is_unchecked)
 
 
 class KeyReads:

@@ -39,8 +39,9 @@ from liteio_contracts.storage import (
     StoredTopology,
     VersionRef,
 )
-from liteio_contracts.storage_errors import DriveOffline, StorageError
+from liteio_contracts.storage_errors import DriveOffline, GenerationChanged, StorageError
 from liteio_drives.ballast import Ballast
+from liteio_drives.boot_check import BootCheck
 from liteio_drives.claims import CLAIMS_FOLDER, Claims
 from liteio_drives.client_calls import ClientCalls
 from liteio_drives.collector import Collector
@@ -89,6 +90,7 @@ class LocalDrive:
         self,
         path: str,
         drive: DriveFormat,
+        boot_check: BootCheck,
         settings: DriveSettings,
         clock: Clock,
         randomness: Randomness,
@@ -97,6 +99,7 @@ class LocalDrive:
         """Use `open`."""
         self._path = path
         self._format = drive
+        self._boot_check = boot_check
         self._settings = settings
         self._clock = clock
         self._files = files
@@ -136,11 +139,11 @@ class LocalDrive:
         """Open a formatted drive. Raises DriveOffline when it is not formatted, damaged, or another slot's.
 
         A drive that lost its index gets an empty one with a new generation, and a drive whose last sync failed keeps
-        its own: both are not authoritative until they are rebuilt.
+        its own: both are not authoritative until they are rebuilt. One whose machine has restarted is unchecked.
         """
         settings, files = settings or DriveSettings(), files or RealFiles()
-        drive = await asyncio.to_thread(_make_ready, path, slot, settings, randomness, files)
-        opened = cls(path, drive, settings, clock, randomness, files)
+        drive, boot_check = await asyncio.to_thread(_make_ready, path, slot, settings, randomness, files)
+        opened = cls(path, drive, boot_check, settings, clock, randomness, files)
         try:
             await opened.status(deadline=Deadline.after(_OPEN_SECONDS, clock))
         except BaseException:
@@ -193,6 +196,7 @@ class LocalDrive:
                 versions=versions,
                 stored_bytes=stored_bytes,
                 client_calls=self._calls.total(),
+                unchecked_boot=self._boot_check.boot if index.meta.is_unchecked else "",
             )
 
         return await self._read(measure, deadline)
@@ -303,6 +307,14 @@ class LocalDrive:
 
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         await self._change(lambda index: index.become_authoritative(generation), deadline)
+
+    async def set_checked(self, boot: str, *, deadline: Deadline) -> None:
+        def note(index: DriveIndex) -> None:
+            if boot != self._boot_check.boot:
+                raise GenerationChanged("the machine has restarted meanwhile", generation=index.meta.generation)
+            self._boot_check.note()
+
+        await self._change(note, deadline)
 
     async def collect_garbage(self, *, deadline: Deadline) -> int:
         self._health.require_writable()
@@ -444,6 +456,7 @@ class LocalDrive:
             files=self._files,
             require_file=self._folder.require,
             is_trusted=lambda: not self._health.lost_a_sync,
+            is_unchecked=lambda: self._boot_check.is_unchecked,
         )
         if index.meta.drive_id != self.drive_id:
             index.close()
@@ -465,8 +478,10 @@ class LocalDrive:
             _log.error("could not note that the drive %s is in doubt: %s", self._path, problem)
 
     def _look_for_doubt(self) -> None:
-        """Once a second. Another process of this machine may have seen a sync fail."""
+        """Once a second. Another process of this machine may have seen a sync fail, or noted that the drive was
+        compared."""
         self._calls.flush()
+        self._boot_check.look()
         if not self._health.lost_a_sync and is_doubted(self._path, self._files):
             self._health.explain(SyncFailed("seen by another process"), "committing")
 
@@ -480,7 +495,7 @@ def _registers(refs: Sequence[VersionRef]) -> list[Register]:
 
 def _make_ready(
     path: str, slot: int, settings: DriveSettings, randomness: Randomness, files: FileSystem
-) -> DriveFormat:
+) -> tuple[DriveFormat, BootCheck]:
     """Everything that opening does to the disk, on a thread."""
     try:
         drive = require_slot(path, read_format(path, files), slot)
@@ -491,11 +506,12 @@ def _make_ready(
             _mend_index(path, drive, settings, randomness, files)
         finally:
             files.close(lock)
+        boot_check = BootCheck(system_folder(path), files)
     except FormatError as problem:
         raise DriveOffline(f"format.json is damaged: {problem}", path=path) from problem
     except (OSError, apsw.Error) as problem:
         raise DriveOffline(f"the drive can not be opened: {problem}", path=path) from problem
-    return drive
+    return drive, boot_check
 
 
 def _mend_index(

@@ -70,5 +70,10 @@ async def _view(name: str, drive_set: DriveSet, slot: int) -> DriveView:
         status = await ask_status(drive_set, slot, deadline=Deadline.after(_STATUS_SECONDS, SystemClock()))
     except StorageError as trouble:
         return DriveView(name, drive_set.set_index, slot, None, str(trouble))
-    reason = status.reason or ("" if status.is_authoritative else "being rebuilt")
-    return DriveView(name, drive_set.set_index, slot, status, reason)
+    return DriveView(name, drive_set.set_index, slot, status, status.reason or _reason_of(status))
+
+
+def _reason_of(status: DriveStatus) -> str:
+    if not status.is_authoritative:
+        return "being rebuilt"
+    return "its machine has restarted: being compared with the others" if status.is_unchecked else ""

@@ -76,6 +76,12 @@ class UpkeepContract:
         await bench.drive.set_authoritative(await bench.generation(), deadline=bench.soon)
         assert (await bench.head(b"k")).is_authoritative
 
+    async def test_a_drive_is_checked_for_no_other_start_of_its_machine(self, bench: Bench) -> None:
+        assert not (await bench.drive.status(deadline=bench.soon)).is_unchecked
+        assert not (await bench.head(b"k")).is_unchecked
+        with pytest.raises(GenerationChanged):
+            await bench.drive.set_checked("another start", deadline=bench.soon)
+
     # -- unsettled
 
     async def test_unsettled_records_are_listed_oldest_first(self, bench: Bench) -> None:

@@ -36,7 +36,7 @@ Call = Callable[[Deadline], Awaitable[Answer]]
 
 # Calls that change the drive and that a network may deliver twice: the drive must take the repetition calmly.
 REPEATABLE = frozenset(
-    {"commit", "confirm", "fence", "roll_back", "outbox_done", "set_authoritative", "write_topology"}
+    {"commit", "confirm", "fence", "roll_back", "outbox_done", "set_authoritative", "set_checked", "write_topology"}
 )
 # Operations as `intercept` names them: the methods of StorageAPI, and those of open shards.
 SHARD_STEPS = frozenset({"shard.write", "shard.close", "shard.abort", "shard.read"})
@@ -147,6 +147,9 @@ class InterceptedDrive:
             return self.inner.set_authoritative(generation, deadline=at)
 
         return await self.intercept("set_authoritative", call, deadline)
+
+    async def set_checked(self, boot: str, *, deadline: Deadline) -> None:
+        return await self.intercept("set_checked", lambda at: self.inner.set_checked(boot, deadline=at), deadline)
 
     async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
         return await self.intercept("read_topology", lambda at: self.inner.read_topology(deadline=at), deadline)

@@ -107,6 +107,7 @@ class MemoryDrive:
         self._drive_id = new_drive_id(randomness)
         self._generation = new_generation(randomness)
         self._is_authoritative = is_authoritative
+        self._boot = self._checked_boot = "1"
         self._grace_ns = round(garbage_grace_seconds * _NS)
         self._tombstone_ns = round(tombstone_seconds * _NS)
         self._state = MemoryState()
@@ -127,11 +128,29 @@ class MemoryDrive:
     def is_authoritative(self) -> bool:
         return self._is_authoritative
 
+    @property
+    def is_unchecked(self) -> bool:
+        return self._checked_boot != self._boot
+
     def crash(self) -> None:
         """Power is lost and back: confirms that nothing made durable and shards not closed are gone."""
         self._state.lose_unflushed()
         for writer in list(self._writers):
             writer.lose()
+
+    def remember(self) -> MemoryState:
+        """What it holds now, for a `restart` that loses what comes after."""
+        return self._state.copy()
+
+    def restart(self, what_is_left: MemoryState | None = None) -> None:
+        """As `crash`, and its machine was started anew: the drive is unchecked until it was compared. `what_is_left`:
+        its disk has lied about every sync since it held that.
+        """
+        self.crash()
+        self._boot = str(int(self._boot) + 1)
+        if what_is_left is not None:
+            self._state = what_is_left.copy()
+            self._state.lose_unflushed()
 
     def empty(self) -> None:
         """The drive was replaced or formatted: a new generation that holds nothing and is not authoritative."""
@@ -141,6 +160,7 @@ class MemoryDrive:
         self._damaged_keys.clear()
         self._generation = new_generation(self._randomness)
         self._is_authoritative = False
+        self._checked_boot = self._boot
 
     def set_offline(self, is_offline: bool = True) -> None:
         """Off: every call raises DriveOffline and nothing is lost. Back on, it holds what it held."""
@@ -205,6 +225,7 @@ class MemoryDrive:
             versions=sum(usage.versions + usage.delete_markers for usage in self._state.usages()),
             stored_bytes=sum(usage.size_bytes for usage in self._state.usages()),
             client_calls=self._client_calls,
+            unchecked_boot=self._boot if self.is_unchecked else "",
         )
 
     def _count_call(self) -> None:
@@ -217,6 +238,12 @@ class MemoryDrive:
             raise GenerationChanged(generation=self._generation)
         self._is_authoritative = True
         self._state.flush()
+
+    async def set_checked(self, boot: str, *, deadline: Deadline) -> None:
+        self._check_reachable(deadline)
+        if boot != self._boot:
+            raise GenerationChanged(generation=self._generation)
+        self._checked_boot = boot
 
     async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
         self._check_reachable(deadline)
@@ -242,14 +269,15 @@ class MemoryDrive:
         held = self._state.get(query.name)
         entries, fences = held.answer(query)
         number = self._state.topology.number
-        return KeyAnswer(self._generation, self._is_authoritative, held.head_time, entries, fences, number)
+        state = self._generation, self._is_authoritative
+        return KeyAnswer(*state, held.head_time, entries, fences, number, self.is_unchecked)
 
     async def list_page(self, query: ListQuery, *, deadline: Deadline) -> ListPage:
         self._check_reachable(deadline)
         self._count_call()
         keys = self._state.keys_in(query.space, query.bucket_id, query.prefix)
         items, is_truncated = list_items(keys, query)
-        return ListPage(self._generation, self._is_authoritative, items, is_truncated)
+        return ListPage(self._generation, self._is_authoritative, items, is_truncated, self.is_unchecked)
 
     async def walk(self, after: KeyName | None, limit: int, *, deadline: Deadline) -> Sequence[KeyName]:
         self._check_reachable(deadline)

@@ -32,6 +32,16 @@ class MemoryState:
         self._outbox_number = 0
         self.topology = StoredTopology()
 
+    def copy(self) -> "MemoryState":
+        """As it is now. What it holds is never changed in place."""
+        other = MemoryState()
+        other._names, other._keys = list(self._names), dict(self._keys)
+        other._naming_rows, other._unlinkable = Counter(self._naming_rows), set(self._unlinkable)
+        other._before_flush = dict(self._before_flush)
+        other.files, other.outbox = dict(self.files), list(self.outbox)
+        other._outbox_number, other.topology = self._outbox_number, self.topology
+        return other
+
     # -- keys
 
     def get(self, name: KeyName) -> HeldKey:

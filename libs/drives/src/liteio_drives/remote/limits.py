@@ -60,6 +60,7 @@ LOCK_OWNER_BYTES: Final = 16
 LEASE_SECONDS: Final = 10.0
 RENEW_OWNERS_MAX: Final = 10_000
 HOLDER_TEXT_MAX: Final = 255
+BOOT_TEXT_MAX: Final = 255
 LOCK_PAGE_MAX: Final = 500  # leases that a node tells of at once
 LOCK_NAMES_SHOWN: Final = 10  # of each
 LOCK_WAITERS_MAX: Final = 10_000

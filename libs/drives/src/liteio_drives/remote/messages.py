@@ -36,6 +36,7 @@ from liteio_contracts.storage import (
 from liteio_drives.format_rules import DriveReport
 from liteio_drives.remote.limits import (
     BATCH_CALLS_MAX,
+    BOOT_TEXT_MAX,
     CALL_SECONDS_MAX,
     HOLDER_TEXT_MAX,
     LOCK_NAME_BYTES_MAX,
@@ -57,6 +58,9 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # the second: tex
 NODE: Final = DriveId("")  # the target of calls that concern no drive
 Limit = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=CALL_SECONDS_MAX)]
+
+
+BootText = Annotated[str, msgspec.Meta(max_length=BOOT_TEXT_MAX)]
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
@@ -193,6 +197,7 @@ DRIVE_METHODS: Final[dict[str, Method]] = {
     "bucket_usage": Method(tuple[BucketId], BucketUsage, True),
     "collect_garbage": Method(tuple[()], int, False),
     "set_authoritative": Method(tuple[Generation], None, False),
+    "set_checked": Method(tuple[BootText], None, False),
     "read_topology": Method(tuple[()], StoredTopology, True),
     "write_topology": Method(tuple[StoredTopology], None, False),
 }

@@ -133,6 +133,9 @@ class RemoteDrive:
     async def set_authoritative(self, generation: Generation, *, deadline: Deadline) -> None:
         await self._ask("set_authoritative", generation, deadline=deadline)
 
+    async def set_checked(self, boot: str, *, deadline: Deadline) -> None:
+        await self._ask("set_checked", boot, deadline=deadline)
+
     async def read_topology(self, *, deadline: Deadline) -> StoredTopology:
         found: StoredTopology = await self._ask("read_topology", deadline=deadline)
         return found
