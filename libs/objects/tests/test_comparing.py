@@ -213,14 +213,14 @@ async def test_what_was_only_being_written_is_left_alone(monkeypatch: pytest.Mon
     bench, drive_set = await wounded_bench()
     healer = bench.store.healer
     scan = Scan(bench.store.engine, healer, drive_set, healer.pacer)
-    is_agreed, looked = scan._is_agreed, []
+    agreed, looked = scan._agreed, []
 
-    async def settled_meanwhile(name: KeyName) -> bool:
+    async def settled_meanwhile(name: KeyName) -> frozenset[int]:
         looked.append(name.key)
         await healer.heal_key(drive_set, name)
-        return await is_agreed(name)
+        return await agreed(name)
 
-    monkeypatch.setattr(scan, "_is_agreed", settled_meanwhile)
+    monkeypatch.setattr(scan, "_agreed", settled_meanwhile)
     await scan.compare()
     assert b"missed" in looked
     assert scan.healed == 0

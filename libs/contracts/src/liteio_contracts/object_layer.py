@@ -400,7 +400,8 @@ class Listing(Protocol):
 class HealResult:
     """`shards_total`/`shards_good` counted raw after the repair; `is_whole` only when N of N verify
     and all is settled. `waits_for_drives`: not whole, while drives are away or take nothing: more can only be done when
-    they are back. `bytes_read`: by each drive, to verify shards."""
+    they are back. `bytes_read`: by each drive, to verify shards. `holders`: the slots of the drives that surely hold
+    the newest record of each of its versions; `given`: of those that had lacked one."""
 
     is_whole: bool
     shards_total: int
@@ -409,6 +410,8 @@ class HealResult:
     problems: tuple[str, ...] = ()
     waits_for_drives: bool = False
     bytes_read: int = 0
+    holders: frozenset[int] = frozenset()
+    given: frozenset[int] = frozenset()
 
 
 class ObjectLayer(ObjectReads, ObjectWrites, Buckets, Multipart, Listing, Protocol):

@@ -28,13 +28,15 @@ _AT_ONCE: Final = 8  # ranges that are cut smaller
 
 @dataclass(slots=True)
 class Compared:
-    """What a comparison came to, counted while it goes on. `rows`: on the drive that has most, a range."""
+    """What a comparison came to, counted while it goes on. `rows`: on the drive that has most, a range. `failed_slots`:
+    drives that did not take part in all of it."""
 
     rows: int = 0
     ranges: int = 0
     ranges_differing: int = 0
     keys_differing: int = 0
     slots: set[int] = field(default_factory=set)
+    failed_slots: set[int] = field(default_factory=set)
 
 
 class Comparison:
@@ -75,6 +77,7 @@ class Comparison:
         told |= {slot: ranges for slot, ranges in values(answers).items() if ranges}
         self._require_enough(len(told), answers)
         self.seen.slots |= told.keys()
+        self.seen.failed_slots |= set(slots) - told.keys()
         differing = []
         for number, one in enumerate(cut):
             digests = {slot: ranges[number] for slot, ranges in told.items()}
@@ -137,9 +140,10 @@ class Comparison:
     async def _by_key(self, one: "_Differing") -> list[KeyName]:
         query = self._query(after=one.after, until=one.until, rows=1)
         answers = await ask_drives(self._drive_set, one.counts, lambda drive: self._ask_whole(drive, query))
-        told = [ranges for ranges in values(answers).values() if ranges]
+        told = {slot: ranges for slot, ranges in values(answers).items() if ranges}
         self._require_enough(len(told), answers)
-        held = [{each.until: each.digest for each in ranges if each.count} for ranges in told]
+        self.seen.failed_slots |= one.counts.keys() - told.keys()
+        held = [{each.until: each.digest for each in ranges if each.count} for ranges in told.values()]
         names = {name for keys in held for name in keys if name is not None}
         return sorted(
             KeyName(Space(name[0]), BucketId(name[1]), name[2])

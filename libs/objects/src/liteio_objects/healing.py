@@ -58,14 +58,18 @@ class Healer:
         version_ids = sorted({version_id for ids in values(held).values() for version_id in ids})
         total = good = rewritten = bytes_read = 0
         shards_given = bytes_given = 0
+        holders, given = frozenset(drive_set.slots), frozenset[int]()
         for version_id in version_ids:
             known = null if version_id == NULL_VERSION else None
             settling = await self._engine.settler.settle_on(
                 drive_set, name, version_id, known, deadline=self._deadline()
             )
-            outcome, shards_given = settling.settled, shards_given + settling.given
+            outcome, shards_given = settling.settled, shards_given + len(settling.given)
+            given |= settling.given
+            if outcome is not Settled.EMPTY:
+                holders &= settling.holders
             bytes_read += _shard_bytes(settling.size_bytes, drive_set) if verify else 0
-            bytes_given += settling.given * _shard_bytes(settling.size_bytes, drive_set)
+            bytes_given += len(settling.given) * _shard_bytes(settling.size_bytes, drive_set)
             if outcome in (Settled.PARTIAL, Settled.UNDECIDED):
                 problems.append(f"version {version_id or 'null'} is {outcome.name.lower()}")
             counted = await self._heal_register(drive_set, name, version_id, verify, problems)
@@ -81,6 +85,9 @@ class Healer:
             rewritten=rewritten + shards_given,
             problems=tuple(problems),
             bytes_read=bytes_read,
+            # What only a drive that gave no answer holds was not looked at.
+            holders=holders if len(values(held)) >= drive_set.code.write_quorum else frozenset(),
+            given=given,
             waits_for_drives=not is_whole and not await self._all_take_writes(drive_set),
         )
 
@@ -95,8 +102,9 @@ class Healer:
             self.rebuilds.pop((drive_set.set_index, slot), None)  # Another one may have been begun meanwhile.
 
     async def scan(self, drive_set: DriveSet, *, verify: bool = False) -> list[tuple[KeyName, HealResult]]:
-        """Heal the keys on which the whole drives differ. Returns what is not whole yet, the first of it when it is
-        much. `verify`: look at every key, reading and hashing every shard."""
+        """Heal the keys on which the whole drives differ; unchecked ones are checked then (liteio_objects.scanning).
+        Returns what is not whole yet, the first of it when it is much. `verify`: look at every key, reading and hashing
+        every shard."""
         scan = self.scans[drive_set.set_index] = Scan(self._engine, self, drive_set, self.pacer)
         await (scan.verify() if verify else scan.compare())
         return scan.unhealed

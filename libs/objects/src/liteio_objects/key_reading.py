@@ -66,6 +66,7 @@ class KeyReader:
     def __init__(self, settler: Settler, tasks: OwnedTasks) -> None:
         self._settler, self._tasks = settler, tasks
         self._reads_of_any = 0
+        self._unchecked_sets: set[int] = set()  # sets of which some drive was seen unchecked lately
 
     async def latest(
         self,
@@ -86,7 +87,8 @@ class KeyReader:
         wants_payload = payload_order is not None
         query = KeyQuery(name, wants_payload=wants_payload)
         order = self._any_order(len(drive_set.drives)) if payload_order is None else payload_order
-        first, rest = drive_set.first_and_rest(order, max(code.k, code.read_quorum))
+        is_wary = drive_set.set_index in self._unchecked_sets
+        first, rest = drive_set.first_and_rest(order, max(code.k, code.m + 1 if is_wary else code.read_quorum))
         if not drive_set.paces.is_calm:
             self._probe(drive_set, query, deadline)
         hedge_seconds = drive_set.hedge_seconds(drive_set.paces.reads)
@@ -95,6 +97,8 @@ class KeyReader:
         found = agreed(known, drive_set) if len(known) == len(first) else None
         if hear is not None:
             hear(known.values())
+        if found is None or is_wary:
+            self._note_unchecked(drive_set, known.values())
         if found is not None:
             return found
         missing = [slot for slot in first if slot not in known]
@@ -198,10 +202,17 @@ class KeyReader:
             newest = max(newest, newest_time(registers.answers.values()))
             # A drive whose generation changed between the two answers would be refused by it; keep the earlier one.
         authoritative = count_authoritative(answers.values())
-        if authoritative < drive_set.code.read_quorum:
+        if not is_witnessed(answers.values(), drive_set.code):
             raise quorum_lost(drive_set, authoritative, errors(heads))
         generations = {slot: answer.generation for slot, answer in answers.items()}
         return WriteBasis(newest, generations, None, is_whole=authoritative == drive_set.code.width), heads
+
+    def _note_unchecked(self, drive_set: DriveSet, answers: Iterable[KeyAnswer]) -> None:
+        """For the next read: whether it had better ask more drives at once."""
+        if any(answer.is_unchecked for answer in answers):
+            self._unchecked_sets.add(drive_set.set_index)
+        else:
+            self._unchecked_sets.discard(drive_set.set_index)
 
     def _any_order(self, width: int) -> Sequence[int]:
         """Slots for a read that any drives can answer. Several reads in a row ask the same ones: what is asked of a
@@ -258,7 +269,7 @@ class KeyReader:
             found = agreed(answers, drive_set)
             if found is not None:
                 return found
-        if count_authoritative(answers.values()) < drive_set.code.read_quorum and not any(
+        if not is_witnessed(answers.values(), drive_set.code) and not any(
             answer.entries for answer in answers.values()
         ):
             raise quorum_lost(drive_set, count_authoritative(answers.values()), errors(heads))
@@ -400,8 +411,9 @@ class _Descent:
 
     def _found(self, newest: Weighed | None) -> Found:
         code = self._drive_set.code
-        seen = len(newest.holders & self._heads.keys()) if newest is not None else 0
-        # Something newer that was acknowledged would have been shown by one of N-W+1 whole drives, or of K holders.
+        holders = newest.holders & self._heads.keys() if newest is not None else frozenset[int]()
+        seen = sum(not self._heads[slot].is_unchecked for slot in holders)
+        # Something newer that was acknowledged would have been shown by a witness, or by one of K checked holders.
         if seen < code.k and not is_witnessed(self._heads.values(), code):
             raise quorum_lost(self._drive_set, count_authoritative(self._heads.values()), ())
         if newest is None:
@@ -413,16 +425,17 @@ def agreed(answers: Mapping[int, KeyAnswer], drive_set: DriveSet) -> Found | Non
     """The fast path: what these drives say if they say the same and it is sure; None sends the reader the long way."""
     code = drive_set.code
     newest: list[Entry] = []
-    authoritative, decided_time = 0, NO_TIME
+    authoritative, unchecked, decided_time = 0, 0, NO_TIME
     for head in answers.values():
         if head.is_authoritative:
             authoritative += 1
+            unchecked += head.is_unchecked
             decided_time = max(decided_time, head.head_time)
         for entry in head.entries:
             if entry.kind is _TOMBSTONE:
                 return None
         newest += head.entries[:1]
-    if authoritative < code.read_quorum:
+    if authoritative - unchecked < code.read_quorum and authoritative <= code.m:  # `is_witnessed`, in this pass
         return None
     if not newest:
         return Found(None, decided_time)

@@ -14,7 +14,7 @@ from typing import Final
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId, VersionId
 from liteio_contracts.object_errors import ObjectError
-from liteio_contracts.storage import TAKES_WRITES, KeyName
+from liteio_contracts.storage import TAKES_WRITES, DriveStatus, KeyName
 from liteio_contracts.storage_errors import StorageError
 from liteio_objects.drive_set import DriveSet, ask, ask_drives, values
 from liteio_objects.duties import Duties
@@ -36,7 +36,9 @@ class UpkeepTimes:
     """How often each loop runs and what it leaves alone for how long, in seconds.
 
     unsettled_seconds: PROTOCOL: rows unsettled for so long are settled by whoever finds them.
-    rescan_seconds: how long after its beginning a scan that failed after a drive's return is repeated.
+    rescan_seconds: how long after its beginning a scan that failed, or left drives unchecked, is repeated.
+    trust_seconds: a drive that no scan could check for so long, since too few others answer or a key can not be
+    decided, counts as checked. Long enough for machines that lost their power together to be up again.
     open_upload_seconds: an upload that nobody completed or aborted is aborted after so long.
     completed_upload_seconds: how long a repeated Complete finds what the first one did.
     deep_scan_bytes: a second, of each drive that are read to verify everything; 0: never.
@@ -47,6 +49,7 @@ class UpkeepTimes:
     unsettled_seconds: float = 30.0
     rebuild_every: float = 5.0
     rescan_seconds: float = 30.0
+    trust_seconds: float = 180.0
     collect_every: float = 30.0
     expire_every: float = 3600.0
     scan_every: float = 6 * 3600.0
@@ -65,6 +68,7 @@ class Upkeep:
         self._times = times if times is not None else UpkeepTimes()
         self._expiry = UploadExpiry(self._engine, self._times.open_upload_seconds, self._times.completed_upload_seconds)
         self._took_writes: dict[tuple[int, int], bool] = {}
+        self._unchecked: dict[tuple[int, int], _Unchecked] = {}
         self.duties = Duties(self._engine.locks, self._engine.clock, self._engine.randomness)
 
     async def run(self) -> None:
@@ -134,7 +138,7 @@ class Upkeep:
         has_returned, to_rebuild = await self._look_at(set_index)
         for slot, drive_id in to_rebuild.items():
             await self._rebuild(self._set(set_index), slot, drive_id)
-        if has_returned:
+        if has_returned or self._has_unchecked(set_index):
             await self._scan_set(self._set(set_index))
 
     async def collect_set(self, set_index: int) -> int:
@@ -189,7 +193,7 @@ class Upkeep:
         if watch.scan is not None and watch.scan.done():
             watch.wants_scan |= not watch.scan.result()
             watch.scan = None
-        watch.wants_scan |= has_returned
+        watch.wants_scan |= has_returned or self._has_unchecked(set_index)
         if watch.wants_scan and watch.scan is None and (has_returned or now >= watch.scan_at):
             watch.wants_scan, watch.scan_at = False, now + self._times.rescan_seconds
             work = partial(self._scan_set, drive_set)
@@ -205,6 +209,8 @@ class Upkeep:
         for slot in drive_set.slots:
             status = await ask(drive_set.drives[slot].status(deadline=self._deadline()))
             takes_writes = not isinstance(status, StorageError) and status.state in TAKES_WRITES
+            if not isinstance(status, StorageError):
+                self._note_unchecked(set_index, slot, status)
             has_returned = has_returned or (takes_writes and not self._took_writes.get((set_index, slot), False))
             self._took_writes[set_index, slot] = takes_writes
             if takes_writes:  # It was away while the topology changed, or is another drive now.
@@ -212,6 +218,30 @@ class Upkeep:
             if takes_writes and not isinstance(status, StorageError) and not status.is_authoritative:
                 to_rebuild[slot] = status.drive_id
         return has_returned, to_rebuild
+
+    # --- drives whose machines have restarted
+
+    def _note_unchecked(self, set_index: int, slot: int, status: DriveStatus) -> None:
+        place = set_index, slot
+        if not status.is_unchecked:
+            self._unchecked.pop(place, None)
+        elif (known := self._unchecked.get(place)) is None or known.boot != status.unchecked_boot:
+            self._unchecked[place] = _Unchecked(status.unchecked_boot, self._engine.clock.monotonic())
+
+    def _has_unchecked(self, set_index: int) -> bool:
+        return any(place[0] == set_index for place in self._unchecked)
+
+    async def _trust_what_waits(self, drive_set: DriveSet) -> None:
+        """After a scan: it could not check the drives that are unchecked still."""
+        now, patience = self._engine.clock.monotonic(), self._times.trust_seconds
+        for slot, drive in enumerate(drive_set.drives):
+            known = self._unchecked.get((drive_set.set_index, slot))
+            status = await ask(drive.status(deadline=self._deadline()))
+            if known is None or isinstance(status, StorageError) or status.unchecked_boot != known.boot:
+                continue
+            if now - known.since >= patience:
+                _log.warning("drive %s can not be compared with enough others: it is trusted as it is", drive.drive_id)
+                await ask(drive.set_checked(known.boot, deadline=self._deadline()))
 
     async def _settle(self, drive_set: DriveSet, name: KeyName, version_id: VersionId) -> bool:
         """Whether the register is settled now. The trouble of one must not keep the others waiting."""
@@ -233,7 +263,13 @@ class Upkeep:
             _log.info("drive %s: %s", drive_id, "rebuilt" if is_done else "not whole yet, will go on")
 
     async def _scan_set(self, drive_set: DriveSet) -> None:
-        for name, result in await self.store.healer.scan(drive_set):
+        try:
+            unhealed = await self.store.healer.scan(drive_set)
+        except (ObjectError, StorageError):
+            await self._trust_what_waits(drive_set)
+            raise
+        await self._trust_what_waits(drive_set)
+        for name, result in unhealed:
             _log.warning("not whole: %s: %s", name, "; ".join(result.problems))
 
     async def _keep(self, name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -265,6 +301,14 @@ class Upkeep:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._times.call_seconds, self._engine.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchecked:
+    """Since which start of its machine a drive is unchecked, and when this process first saw it so."""
+
+    boot: str
+    since: float
 
 
 @dataclass(slots=True)

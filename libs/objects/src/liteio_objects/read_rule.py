@@ -8,6 +8,7 @@ among the registers that are decided to hold something.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from liteio_base.ids import Generation, HybridTime, VersionId
 from liteio_contracts.storage import Entry, KeyAnswer
@@ -23,6 +24,7 @@ class View:
     is_authoritative: bool
     entries: tuple[Entry, ...]
     fenced_times: frozenset[HybridTime]
+    is_unchecked: bool = False
 
     def held(self, candidate: Entry) -> Entry | None:
         for entry in self.entries:
@@ -36,7 +38,7 @@ def view_of(answer: KeyAnswer, version_id: VersionId) -> View:
     entries = [entry for entry in answer.entries if entry.version_id == version_id]
     entries.sort(key=lambda entry: (entry.time, entry.digest), reverse=True)
     fenced = frozenset(fence.time for fence in answer.fences if fence.version_id == version_id)
-    return View(answer.generation, answer.is_authoritative, tuple(entries), fenced)
+    return View(answer.generation, answer.is_authoritative, tuple(entries), fenced, answer.is_unchecked)
 
 
 class Standing(Enum):
@@ -173,18 +175,35 @@ def _verdict(weighed: Weighed, views: Views, code: CodeParams) -> Verdict:
         return Verdict.HOLDS
     if weighed.standing is Standing.FORWARD:
         # R5: held by K or more and settled somewhere: it is served at once. K holders meet every write quorum. Fewer,
-        # of a record that needs no shards, may all have missed a newer one: then N-W+1 drives must vouch for that.
-        if weighed.is_settled and (len(weighed.holders) >= code.k or is_witnessed(views.values(), code)):
+        # of a record that needs no shards, may all have missed a newer one, and so may unchecked holders have lost it:
+        # then witnesses are needed.
+        checked = sum(not views[slot].is_unchecked for slot in weighed.holders)
+        if weighed.is_settled and (checked >= code.k or is_witnessed(views.values(), code)):
             return Verdict.HOLDS
         if len(views) >= code.write_quorum:
             return Verdict.RECOMMIT
     return Verdict.UNKNOWN
 
 
-def count_authoritative(views: Iterable[View] | Iterable[KeyAnswer]) -> int:
-    return sum(1 for view in views if view.is_authoritative)
+class Witness(Protocol):
+    """An answer, as far as its drive matters."""
+
+    @property
+    def is_authoritative(self) -> bool: ...
+    @property
+    def is_unchecked(self) -> bool: ...
 
 
-def is_witnessed(views: Iterable[View] | Iterable[KeyAnswer], code: CodeParams) -> bool:
-    """Whether one of these drives would show whatever was acknowledged: N-W+1 of them are whole."""
-    return count_authoritative(views) >= code.read_quorum
+def count_authoritative(answers: Iterable[Witness]) -> int:
+    return sum(1 for answer in answers if answer.is_authoritative)
+
+
+def is_witnessed(answers: Iterable[Witness], code: CodeParams) -> bool:
+    """Whether one of these drives would show whatever was acknowledged: N-W+1 of them are whole and checked, or M+1 are
+    whole. Of drives that come back from a restart up to M may have lost what they had answered for."""
+    authoritative = checked = 0
+    for answer in answers:
+        if answer.is_authoritative:
+            authoritative += 1
+            checked += not answer.is_unchecked
+    return checked >= code.read_quorum or authoritative > code.m

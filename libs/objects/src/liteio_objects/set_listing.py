@@ -1,4 +1,4 @@
-"""`SetListing`: the candidates of one set of drives, page by page, read live from N-W+1 authoritative drives."""
+"""`SetListing`: the candidates of one set of drives, page by page, read live from enough witnesses (read_rule)."""
 
 import asyncio
 import zlib
@@ -30,6 +30,7 @@ from liteio_objects.page_merge import (
     start_of,
     sure_page,
 )
+from liteio_objects.read_rule import is_witnessed
 
 RESOLVES_MAX: Final = 16  # keys that one listing asks about at the same time
 POSITION: Final = attrgetter("position")
@@ -112,21 +113,28 @@ class SetListing:
         self._query = None if merged.last is None else behind(query, merged.last)
 
     async def _ask(self, query: ListQuery, failed: set[int]) -> dict[int, ListPage]:
-        needed, deadline = self.drive_set.code.read_quorum, self._deadline()
+        code, deadline = self.drive_set.code, self._deadline()
         slots = [slot for slot in self.drive_set.quick_slots(self._order) if slot not in failed]
-        answers = await ask_some(
-            self.drive_set,
-            slots,
-            lambda drive: drive.list_page(query, deadline=deadline),
-            _is_witness,
-            needed,
-            deadline=deadline,
-            pace=self.drive_set.paces.listings,
-        )
-        pages = {slot: page for slot, page in values(answers).items() if _is_witness(page)}
-        if len(pages) < needed:
-            raise ReadQuorumLost(needed=needed, got=len(pages), causes=errors(answers))
-        return pages
+        answers: Answers[ListPage] = {}
+        pages: dict[int, ListPage] = {}
+        needed = code.read_quorum
+        while True:
+            told = await ask_some(
+                self.drive_set,
+                [slot for slot in slots if slot not in answers],
+                lambda drive: drive.list_page(query, deadline=deadline),
+                _is_witness,
+                needed - len(pages),
+                deadline=deadline,
+                pace=self.drive_set.paces.listings,
+            )
+            answers |= told
+            pages = {slot: page for slot, page in values(answers).items() if _is_witness(page)}
+            if is_witnessed(pages.values(), code):
+                return pages
+            if len(pages) < needed or needed > code.m:
+                raise ReadQuorumLost(needed=needed, got=len(pages), causes=errors(answers))
+            needed = code.m + 1  # Some are unchecked.
 
     def _deadline(self) -> Deadline:
         return self._context.deadline.sooner(READ_SECONDS)

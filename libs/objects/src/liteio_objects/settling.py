@@ -48,13 +48,14 @@ class Settled(Enum):
 
 class Outcome(NamedTuple):
     """What a settling pass came to; `holders`: the slots that surely hold the register's newest record now.
-    `is_version`: it is a value or a delete marker; `size_bytes`: of the object; `given`: drives that had lacked it."""
+    `is_version`: it is a value or a delete marker; `size_bytes`: of the object; `given`: drives that had lacked it, by
+    slot."""
 
     settled: Settled
     holders: frozenset[int] = frozenset()
     is_version: bool = False
     size_bytes: int = 0
-    given: int = 0
+    given: frozenset[int] = frozenset()
 
 
 class _How(NamedTuple):
@@ -148,7 +149,7 @@ class Settler:
     ) -> Outcome:
         if _is_finished(weighed, views, drive_set):
             return _outcome(Settled.WHOLE, weighed.holders, weighed.record)
-        had = len(weighed.holders)
+        had = weighed.holders
         given = (how.damaged, how.known)
         holders = await self.roll_forward(drive_set, name, weighed, views, *given, deadline=deadline)
         if len(holders) < drive_set.code.write_quorum:
@@ -162,7 +163,7 @@ class Settler:
         else:
             await self._confirmer.confirm_now(drive_set, ref, deadline=deadline)
         settled = Settled.WHOLE if len(holders) == drive_set.code.width else Settled.PARTIAL
-        return _outcome(settled, holders, weighed.record, given=len(holders) - had)
+        return _outcome(settled, holders, weighed.record, given=holders - had)
 
     async def _is_dead(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
         """R1: whether the record can not come to W drives any more, because of fences that are asked for if need be."""
@@ -234,7 +235,9 @@ class Settler:
         return {indexes[index]: row(indexes[index]) for index in staged}
 
 
-def _outcome(settled: Settled, holders: frozenset[int], record: Record, *, given: int = 0) -> Outcome:
+def _outcome(
+    settled: Settled, holders: frozenset[int], record: Record, *, given: frozenset[int] = frozenset()
+) -> Outcome:
     is_version = record.kind is not Kind.TOMBSTONE
     return Outcome(settled, holders, is_version, record.size_bytes if is_version else 0, given)
 
