@@ -20,7 +20,7 @@ from liteio_base.clock import Clock, SystemClock
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NULL_VERSION, VersionId
 from liteio_contracts.locks import LockAPI
-from liteio_contracts.object_errors import ObjectMissing
+from liteio_contracts.object_errors import ObjectMissing, ReadQuorumLost
 from liteio_contracts.object_layer import (
     BucketChange,
     BucketInfo,
@@ -118,6 +118,11 @@ class Machine:
     def is_whole(self) -> bool:
         """Whether all drives could be opened."""
         return all(isinstance(drive, LocalDrive) for drive in self.drives)
+
+    @property
+    def has_lost_drives(self) -> bool:
+        """Whether some could not be opened."""
+        return any(isinstance(drive, OfflineDrive) for drive in self.drives)
 
     async def open_drive(self, slot: int) -> LocalDrive:
         return await LocalDrive.open(
@@ -226,11 +231,20 @@ class Machine:
 
     async def settle(self) -> None:
         """What the maintenance process does, until nothing is left to do."""
-        upkeep = Upkeep(self.store, UpkeepTimes(unsettled_seconds=0.0))
+        patience = 0.0 if self.has_lost_drives else 3600.0
+        upkeep = Upkeep(self.store, UpkeepTimes(unsettled_seconds=0.0, trust_seconds=patience))
         await self.rest()
         for work in (upkeep.settle_left_over, upkeep.rebuild_drives, upkeep.scan, upkeep.collect_garbage):
-            await work()
+            try:
+                await work()
+            except ReadQuorumLost:  # Too few drives are left to compare.
+                if not self.has_lost_drives:
+                    raise
         await self.rest()
+
+    async def verify(self) -> None:
+        """What the deep scan does: read and hash everything, and heal."""
+        await self.store.healer.scan(self.drive_set, verify=True)
 
     async def report(self) -> DriveReport:
         return await report_on(self.drives, self.paths, collects=False)
@@ -244,6 +258,9 @@ class Machine:
         for _ in range(_CLEAN_TRIES):
             report = await self.report()
             if report.is_clean:
+                statuses = [await drive.status(deadline=self.soon) for drive in self.drives]
+                unchecked = [status.slot for status in statuses if status.is_unchecked]
+                require(not unchecked, f"{what}: drives {unchecked} were not compared since the machine restarted")
                 return report
             await asyncio.sleep(0.3)
             await self.settle()

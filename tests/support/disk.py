@@ -67,6 +67,7 @@ class Disk:
         self.hooks: list[Hook] = []
         self.dead: set[int] = set()
         self._paths: dict[int, str] = {}
+        self.boot = 1  # counts the starts of the machine
         self.files: Final = DiskFiles(self)
         self._vfs: Final = DiskVFS(self, f"disk-{os.getpid()}-{next(_numbers)}")
 
@@ -118,6 +119,9 @@ class DiskFiles(RealFiles):
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+
+    def boot_id(self) -> str:
+        return f"boot {self._disk.boot}"
 
     def open(self, path: str, flags: int, mode: int = 0o640) -> int:
         with self._disk.calling("create" if flags & os.O_CREAT else "open", path, size=flags & os.O_TRUNC):
