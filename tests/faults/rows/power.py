@@ -304,4 +304,4 @@ def lying_disks(trial: Trial) -> str:
         told.append(
             f"{count} of {width}, {'settled' if is_late else 'at any time'}: {try_cuts(third, story, width=width)}"
         )
-    return f"{'; '.join(told)}; everything acknowledged could be read, at once and after the drives were compared"
+    return f"{'; '.join(told)}; all that was acknowledged was read, at once and settled"
