@@ -15,7 +15,7 @@ from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, BucketId, HybridTime
 from liteio_contracts.object_errors import ReadQuorumLost, StoreFull, WriteQuorumLost
-from liteio_contracts.object_layer import BucketChange, DeleteObject, ListVersions
+from liteio_contracts.object_layer import BucketChange, DeleteObject, ListVersions, PutObject, WriteCondition
 from liteio_contracts.storage import Commit, KeyAnswer, KeyName, KeyQuery
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
@@ -31,7 +31,7 @@ from liteio_testkit.held_key import HeldRow
 from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import LyingLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
-from liteio_testkit.store_bench import DEPLOYMENT, StoreBench
+from liteio_testkit.store_bench import DEPLOYMENT, PlainBody, StoreBench
 
 HOUR_NS = 3600 * 10**9
 
@@ -328,6 +328,36 @@ async def test_a_half_write_of_a_clock_that_is_ahead_is_replaced() -> None:
     [half] = (await bench.rows("b", b"half"))[0]
     assert [rows[0].time > half.time for rows in await bench.rows("b", b"mine")] == [True] * 4
     await bench.check_one_version("b", b"mine")
+
+
+async def write_by_a_clock_that_is_ahead(bench: NewKeysBench) -> None:
+    """What stands then has a base, a tombstone's time, that is later than the time of what is written next."""
+    bench.wall.wrong_by_ns = HOUR_NS
+    await bench.other.put("b", b"old")
+    await bench.other.store.delete(DeleteObject("photos", "b"), deadline=bench.deadline)
+    theirs = PutObject("photos", "b", condition=WriteCondition(if_absent=True))
+    await bench.other.store.put(theirs, PlainBody(b"theirs"), deadline=bench.deadline)
+    bench.wall.wrong_by_ns = 0
+
+
+async def test_a_guess_is_not_taken_for_what_a_clock_that_is_ahead_wrote_over() -> None:
+    """One drive may hold it, too few to have shown it: it is written again."""
+    bench = await bench_that_guesses()
+    await write_by_a_clock_that_is_ahead(bench)
+    bench.watched[0].script.add(Fault.TIMEOUT_BEFORE, "commit")
+    await bench.put("b", b"mine")
+    await bench.check_one_version("b", b"mine")
+
+
+async def test_a_guess_that_may_have_been_shown_is_in_doubt_beside_a_later_base() -> None:
+    bench = await bench_that_guesses()
+    for _ in range(3):
+        bench.watched[3].script.add(Fault.OFFLINE_BEFORE, "commit")
+    await write_by_a_clock_that_is_ahead(bench)
+    bench.watched[0].script.add(Fault.TIMEOUT_BEFORE, "commit")
+    with pytest.raises(WriteQuorumLost):
+        await bench.put("b", b"mine")
+    await bench.check_one_version("b", b"theirs")
 
 
 async def test_a_write_after_a_guess_in_doubt_is_in_doubt_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

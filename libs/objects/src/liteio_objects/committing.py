@@ -172,13 +172,15 @@ class Committer:
             if count_values(answers) + refused < drive_set.code.write_quorum:
                 self._raise_unless_retriable(drive_set, write, record, answers)
             is_in_doubt = refused < len(answers)
-            guessed = record if is_in_doubt else None
+            guessed = record if len(answers) - refused >= drive_set.code.k else None  # On fewer it is never read.
             write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
         for attempt in range(ATTEMPTS_MAX):
             basis, decided = read or await self._read(drive_set, write, deadline=deadline)
             read = None
-            if guessed is not None and await self._was_succeeded(drive_set, write, guessed, deadline):
-                return guessed
+            if guessed is not None and (successor := await self._successor(drive_set, write, guessed, deadline)):
+                if successor.base == guessed.time:
+                    return guessed
+                raise self._in_doubt(drive_set, write, guessed, answers)
             if may_be_new:
                 self._new_keys.learn(drive_set, write.name.bucket_id, basis)
             if write.check is not None:
@@ -198,18 +200,20 @@ class Committer:
             raise ConditionalConflict("rival writes won every time")
         raise OperationTimeout("rival writes won every time")
 
-    async def _was_succeeded(
+    async def _successor(
         self, drive_set: DriveSet, write: VersionWrite, guessed: Record, deadline: Deadline
-    ) -> bool:
-        """Whether an unread commit that some drives took stood for its key until a writer that knew of it wrote what
-        stands there now. Somebody may have read it before that: written once more, it would take effect twice.
+    ) -> Record | None:
+        """What stands now where an unread commit that some drives took may have stood until a writer that knew of it
+        came. Somebody may have read it before that: written once more, it would take effect twice.
 
-        Asked after the basis of the next attempt was read: a successor that comes later is refused by it, or refuses.
+        Its writer knew of it when its base is the commit's own time, which is known from nowhere else. A later base may
+        come from further writers, or from before the commit, by a clock that is ahead. Asked after the basis of the
+        next attempt was read: a successor that comes later is refused by it, or refuses.
         """
         successor = await self._reader.successor(
             drive_set, write.name, guessed.version_id, guessed.time, deadline=deadline
         )
-        return successor is not None and successor.base >= guessed.time
+        return successor if successor is not None and successor.base >= guessed.time else None
 
     async def _read(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Reading:
         is_conditional = write.check is not None
