@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from tests.faults.registry import FaultFound, require
 from tests.support import drive_damage
@@ -45,10 +45,12 @@ from liteio_objects.layer import Store
 from liteio_objects.maintenance import Upkeep, UpkeepTimes
 from liteio_objects.store_map import StoreMap
 from liteio_testkit.drive_census import Census, take_census
+from liteio_testkit.intercepted_drive import Call, InterceptedDrive
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import PlainBody, read_all
 
+Answer = TypeVar("Answer")
 BUCKET: Final = "faults"
 KIB: Final = 1024
 # Shards of up to 64 KiB travel with the record; a block has 1 MiB.
@@ -67,6 +69,18 @@ _CLEAN_TRIES: Final = 3
 def content_of(seed: object, size: int) -> bytes:
     """No two seeds share a block."""
     return hashlib.shake_128(repr(seed).encode()).digest(size)
+
+
+class AskedLast(InterceptedDrive):
+    """A drive that passes for slow."""
+
+    @property
+    def is_likely_slow(self) -> bool:
+        return True
+
+    async def intercept(self, operation: str, call: Call[Answer], deadline: Deadline) -> Answer:
+        answer: Awaitable[Answer] = call(deadline)
+        return await answer
 
 
 class Machine:
@@ -226,6 +240,18 @@ class Machine:
     async def rest(self) -> None:
         """Until confirms and stragglers have reached their end."""
         await self.store.engine.tasks.drain(PATIENCE_SECONDS)
+
+    @asynccontextmanager
+    async def asking_first(self, slots: Collection[int]) -> AsyncIterator[None]:
+        """Meanwhile the store asks these drives before all others, which pass for slow."""
+        usual = self.store
+        drives = [drive if drive.slot in slots else AskedLast(drive) for drive in self.drives]
+        self.store = self.store_over(drives, "asks some first")
+        try:
+            yield
+        finally:
+            await self.store.close()
+            self.store = usual
 
     # -- maintenance and judgement
 

@@ -194,21 +194,13 @@ async def _judge(machine: Machine, story: Story, known: Known) -> None:
     machine.settings = EAGER
     await machine.start(is_lenient=bool(story.liars))
     places: dict[str, int] = {}
-    for is_settled in (False, True):
-        if is_settled:
-            await machine.settle()
-        for subject, possible in known.possible.items():
-            try:
-                value = await story.look(machine, subject)
-            except ReadQuorumLost:  # Until the drives that are left are trusted, those that are lost could know better.
-                if is_settled or not machine.has_lost_drives:
-                    raise
-                continue
-            require(value in possible, f"{subject} is {_short(value)} {'after' if is_settled else 'before'} settling")
-            # The oldest that fits and is not behind what was seen: two absences look alike.
-            fitting = [place for place, one in enumerate(possible) if one == value and place >= places.get(subject, 0)]
-            require(bool(fitting), f"{subject} went back to {_short(value)}")
-            places[subject] = fitting[0]
+    if story.liars:  # Those that have lost something could be all that a read asks: it may not know, then.
+        async with machine.asking_first(story.liars):
+            await _look_at_all(machine, story, known, places, "asked of liars first", may_not_know=True)
+    may_not_know = machine.has_lost_drives  # Until what is left is trusted, the lost drives could know better.
+    await _look_at_all(machine, story, known, places, "before settling", may_not_know=may_not_know)
+    await machine.settle()
+    await _look_at_all(machine, story, known, places, "after settling")
     if machine.is_whole:
         if story.liars:  # Bytes that one lost inside of a file are found by who reads them.
             await machine.verify()
@@ -218,6 +210,24 @@ async def _judge(machine: Machine, story: Story, known: Known) -> None:
         await story.more(machine, known)
         await machine.require_clean("after what was done then")
     await machine.stop()
+
+
+async def _look_at_all(
+    machine: Machine, story: Story, known: Known, places: dict[str, int], when: str, *, may_not_know: bool = False
+) -> None:
+    """`places`: how far each subject was seen to have come, which it does not go back behind."""
+    for subject, possible in known.possible.items():
+        try:
+            value = await story.look(machine, subject)
+        except ReadQuorumLost:
+            if may_not_know:
+                continue
+            raise
+        require(value in possible, f"{subject} is {_short(value)} {when}")
+        # The oldest that fits and is not behind what was seen: two absences look alike.
+        fitting = [place for place, one in enumerate(possible) if one == value and place >= places.get(subject, 0)]
+        require(bool(fitting), f"{subject} went back to {_short(value)}")
+        places[subject] = fitting[0]
 
 
 def _short(value: object) -> str:
