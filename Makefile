@@ -4,12 +4,11 @@ SHELL := /bin/sh
 BIN := .venv/bin
 T ?=
 ARGS ?=
-# These start servers and measure or break them, so they run by targets of their own; two of BESIDE at a time, the others
-# alone. Skipped tests are printed with their reasons, and the slowest with their times.
+# These start servers and measure or break them, so they run one after the other, by targets of their own: tests that look
+# at times fail where another part takes a processor. Skipped tests are printed with their reasons, and the slowest with
+# their times.
 APART = sim clients chaos cluster faults memory test_one_machine.py
-BESIDE = unit-services unit-libs sim clients chaos memory
-ALONE = cluster faults
-ABOVE = services tests $(foreach part,$(APART),--ignore=tests/$(part))
+PARTS = unit sim clients chaos cluster faults memory
 PYTEST = echo '== $@' && $(BIN)/pytest -rs --durations=15 --durations-min=1
 PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header
 # The second generation of compose is a part of docker, the first a program of its own, which must be told of BuildKit.
@@ -41,14 +40,9 @@ logs: ## Follow the containers' logs (ARGS=gateway: those of one service)
 .PHONY: check test unit sim clients chaos cluster faults memory bench bench-peers proof
 check: fmt-check lint types imports ## All static checks, precisely what CI runs
 test: setup ## Run the tests: all that CI runs, or those of T (ARGS='-k name' passes on to pytest)
-	@$(if $(T),$(PYTEST) $(T) $(ARGS),$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(BESIDE) && \
-		$(foreach part,$(ALONE),$(MAKE) --no-print-directory $(part) &&) :)
+	@$(if $(T),$(PYTEST) $(T) $(ARGS),$(foreach part,$(PARTS),$(MAKE) --no-print-directory $(part) &&) :)
 unit: setup ## Every member's unit and contract tests, and those of the tree itself
-	@$(PYTEST) libs $(ABOVE) $(ARGS)
-unit-libs: setup
-	@$(PYTEST) libs $(ARGS)
-unit-services: setup
-	@$(PYTEST) $(ABOVE) $(ARGS)
+	@$(PYTEST) libs services tests $(foreach part,$(APART),--ignore=tests/$(part)) $(ARGS)
 sim: setup ## Simulate 300 seeds and planted bugs; SEED=n replays one, COUNT=m runs m from SEED on (or from 1)
 	@$(if $(SEED)$(COUNT),$(BIN)/python -m tests.sim.run --seed $(or $(SEED),1) --count $(or $(COUNT),1) --jobs $$(nproc),$(PYTEST) tests/sim $(ARGS))
 clients: setup ## Work with real clients over http and https (LITEIO_CLIENTS=all: every one that there is)

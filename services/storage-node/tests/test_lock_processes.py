@@ -51,6 +51,7 @@ async def test_a_killed_holder_and_a_killed_node_block_a_name_for_one_lease(tmp_
             assert await seconds_until_held(locks, b"free") < LEASE_SECONDS / 2, "it is the first"
         node_process.kill()
         await node_process.wait()
+    restarted = time.monotonic()
     async with (
         running(tmp_path / "killed-node") as (_, port),
         running(tmp_path / "killed-holder") as (_, other_port),
@@ -59,7 +60,6 @@ async def test_a_killed_holder_and_a_killed_node_block_a_name_for_one_lease(tmp_
         RemoteLocks([node], CLOCK, SystemRandomness()) as locks,
         RemoteLocks([other_node], CLOCK, SystemRandomness()) as other_locks,
     ):
-        restarted = time.monotonic()
         await served(other_node)
         async with holder(other_port, "hot") as killed:
             report = await report_locks([[other_node]], deadline=Deadline.after(5, CLOCK))
