@@ -43,6 +43,7 @@ CONNECTIONS: Final = 4
 # What one connection may have in flight times the connections, and what unproved requests may hold together.
 GROWTH_BYTES_MAX: Final = CONNECTIONS * CONNECTION_WINDOW_BYTES + UNPROVED_BYTES_MAX
 CPU_SECONDS_MAX: Final = 1.5 * SECONDS  # the loop and the network's thread take turns at one processor
+REST_CPU_SECONDS_MAX = 0.25  # in half a second
 HEALTHY_SECONDS_MAX: Final = 2.0
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -275,6 +276,17 @@ async def healthy_client(node: Node) -> AsyncIterator[Healthy]:
         await working
 
 
+async def used_when_over(node: Node) -> float:
+    """Processor time of half a second, once what was sent is worked off: in five seconds at most."""
+    end = time.monotonic() + 5
+    while True:
+        cpu = node.cpu_seconds
+        await asyncio.sleep(0.5)
+        used = node.cpu_seconds - cpu
+        if used < REST_CPU_SECONDS_MAX or time.monotonic() > end:
+            return used
+
+
 @pytest.mark.parametrize("kind", ATTACKS, ids=lambda kind: kind.__name__)
 async def test_abuse_harms_neither_the_node_nor_its_other_clients(node: Node, kind: Attack) -> None:
     memory, cpu = node.memory_bytes, node.cpu_seconds
@@ -282,17 +294,14 @@ async def test_abuse_harms_neither_the_node_nor_its_other_clients(node: Node, ki
         attacks = [attack(node, kind(node), reads=number % 2 == 0) for number in range(CONNECTIONS)]
         sent = sum(await asyncio.gather(*attacks))
         used, grown = node.cpu_seconds - cpu, node.memory_bytes - memory
-        await asyncio.sleep(0.3)
-        cpu = node.cpu_seconds
-        await asyncio.sleep(0.5)
-        used_later = node.cpu_seconds - cpu
+        used_later = await used_when_over(node)
     slowest = max(healthy.seconds)
     print(
         f"{sent:,} bytes sent, {used:.2f} s of processor time, then {used_later:.2f} s, {grown / 2**20:.0f} MiB more, "
         f"{len(healthy.seconds)} healthy calls, the slowest {slowest * 1000:.0f} ms"
     )
     assert used < CPU_SECONDS_MAX
-    assert used_later < 0.25, "it is still at work when the attack is over"
+    assert used_later < REST_CPU_SECONDS_MAX, "it is still at work when the attack is over"
     assert grown < GROWTH_BYTES_MAX
     assert len(healthy.seconds) > 1, "it is served meanwhile"
     assert slowest < HEALTHY_SECONDS_MAX
