@@ -43,7 +43,7 @@ CONNECTIONS: Final = 4
 # What one connection may have in flight times the connections, and what unproved requests may hold together.
 GROWTH_BYTES_MAX: Final = CONNECTIONS * CONNECTION_WINDOW_BYTES + UNPROVED_BYTES_MAX
 CPU_SECONDS_MAX: Final = 1.5 * SECONDS  # the loop and the network's thread take turns at one processor
-REST_CPU_SECONDS_MAX = 0.25  # in half a second
+REST_CPU_SECONDS_MAX: Final = 0.25  # in half a second
 HEALTHY_SECONDS_MAX: Final = 2.0
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
