@@ -14,6 +14,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
 from liteio_bus.connection import Bus
+from liteio_bus.limits import STREAMS_BYTES_MAX
 from liteio_runtime.nats_server import NatsRoutes, NatsServer, prepare_nats_server
 from liteio_testkit.polling import until
 
@@ -65,8 +66,11 @@ async def test_it_has_room_for_all_streams_however_little_is_free(tmp_path: Path
                 await bus.wait_until_ready()
             account = await bus.jetstream.account_info()
             assert account.storage == 0
+            too_much = StreamConfig(name="MORE", subjects=["more"], max_bytes=STREAMS_BYTES_MAX + 1)
             with pytest.raises(APIError, match="insufficient storage"):  # so it does not go by what is free
-                await bus.jetstream.add_stream(StreamConfig(name="MORE", subjects=["more"], max_bytes=1))
+                await bus.jetstream.add_stream(too_much)
+        async with Bus(server.url, name="another process") as bus, asyncio.timeout(20):
+            await bus.wait_until_ready()
 
 
 async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from liteio_bus.limits import STREAMS_BYTES_MAX
+from liteio_bus.limits import STORE_BYTES_MIN
 from liteio_runtime.problems import Problem, StartRefused
 from liteio_runtime.process import ProcessSpec
 from liteio_runtime.state import write_private
@@ -82,7 +82,7 @@ def prepare_nats_server(folder: Path, routes: NatsRoutes | None = None) -> NatsS
         user=_USER,
         password=password,
         store=json.dumps(str(folder / "jetstream")),
-        store_bytes=STREAMS_BYTES_MAX,
+        store_bytes=STORE_BYTES_MIN,
     )
     write_private(
         folder / "nats.conf", config + (_cluster_configuration(routes) if routes else "server_name: liteio\n")
