@@ -37,8 +37,8 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The `<Code>` of an error document; "" without one."""
-        return self.text("Code") if self.body.startswith(b"<") else ""
+        """The `<Code>` of an error document; "" without one. An object's bytes may begin like one."""
+        return "" if self.is_success or not self.body.startswith(b"<") else self.text("Code")
 
     def text(self, name: str) -> str:
         """The text of the first element of this name, "" without one."""
