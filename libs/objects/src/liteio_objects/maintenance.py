@@ -236,10 +236,10 @@ class Upkeep:
         now, patience = self._engine.clock.monotonic(), self._times.trust_seconds
         for slot, drive in enumerate(drive_set.drives):
             known = self._unchecked.get((drive_set.set_index, slot))
-            status = await ask(drive.status(deadline=self._deadline()))
-            if known is None or isinstance(status, StorageError) or status.unchecked_boot != known.boot:
+            if known is None or now - known.since < patience:
                 continue
-            if now - known.since >= patience:
+            status = await ask(drive.status(deadline=self._deadline()))
+            if not isinstance(status, StorageError) and status.unchecked_boot == known.boot:
                 _log.warning("drive %s can not be compared with enough others: it is trusted as it is", drive.drive_id)
                 await ask(drive.set_checked(known.boot, deadline=self._deadline()))
 
