@@ -98,22 +98,25 @@ def loads_of(line: Line, scale: Scale, port: int, round_number: int, made: list[
     elif line.operation in ("PUT", "DELETE"):
         prefix, keys = f"made/{round_number}/{{}}/", 0
         counts = made if line.operation == "DELETE" else counts
+    return _loads(port, bucket, line.operation, prefix, counts, clients, line.size_bytes, scale.seconds, keys)
+
+
+def _loads(
+    port: int,
+    bucket: str,
+    operation: str,
+    prefix: str,
+    counts: Sequence[int],
+    clients: int,
+    size_bytes: int,
+    seconds: float = 0.0,
+    keys: int = 0,
+) -> list[Load]:
+    """One a process, of so many clients each; `{}` in `prefix` stands for its number."""
+    key = ("127.0.0.1", port, ACCESS_KEY, SECRET_KEY, bucket, operation)
     return [
-        Load(
-            "127.0.0.1",
-            port,
-            ACCESS_KEY,
-            SECRET_KEY,
-            bucket,
-            line.operation,
-            prefix.format(process),
-            counts[process],
-            clients,
-            line.size_bytes,
-            scale.seconds,
-            keys,
-        )
-        for process in range(PROCESSES)
+        Load(*key, prefix.format(process), count, clients, size_bytes, seconds, keys)
+        for process, count in enumerate(counts)
     ]
 
 
@@ -124,21 +127,7 @@ def fills_of(lines: Sequence[Line], scale: Scale, port: int) -> dict[str, list[L
 
     def fill(bucket: str, operation: str, prefix: str, keys: int, size_bytes: int, clients: int = 0) -> list[Load]:
         each = (clients or scale.clients) // PROCESSES
-        return [
-            Load(
-                "127.0.0.1",
-                port,
-                ACCESS_KEY,
-                SECRET_KEY,
-                bucket,
-                operation,
-                prefix.format(process),
-                keys // PROCESSES,
-                each,
-                size_bytes,
-            )
-            for process in range(PROCESSES)
-        ]
+        return _loads(port, bucket, operation, prefix, [keys // PROCESSES] * PROCESSES, each, size_bytes)
 
     buckets = [BUCKET] + [LISTED] * ("LIST" in operations) + [VERSIONED] * ("PUT_VERSION" in operations)
     found = {f"bucket {bucket}": fill(bucket, "BUCKET", "", 1, 0)[:1] for bucket in buckets}
