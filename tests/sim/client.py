@@ -92,6 +92,11 @@ class Client:
             self.recorder.count(f"{what}: failed")
             self.log(f"<- {what}: failed ({type(trouble).__name__})")
             raise Failed from trouble
+        except BucketMissing as missing:
+            self.log(f"<- {what}: BucketMissing")
+            if missing.bucket in self.modes:
+                raise Violation(f"bucket {missing.bucket} is missing though nobody deletes it") from missing
+            raise
         except StorageError as leak:
             raise Violation(f"{what} let a drive's error through: {leak!r}") from leak
         except Exception as told:
@@ -111,9 +116,6 @@ class Client:
         if content != self.contents.get(info.etag):
             raise Violation(f"GET {request} gave {content[:40]!r}, not what was put as {info.etag}")
         return info
-
-    def must_stay(self, missing: BucketMissing) -> Violation:
-        return Violation(f"bucket {missing.bucket} is missing though nobody deletes it")
 
 
 async def _call(work: Callable[[Store, Deadline], Awaitable[T]], store: Store, deadline: Deadline) -> T:

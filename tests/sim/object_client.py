@@ -12,7 +12,6 @@ from tests.sim.recorder import Call, Violation
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NULL_VERSION
 from liteio_contracts.object_errors import (
-    BucketMissing,
     DeleteMarkerFound,
     NotLinkable,
     ObjectMissing,
@@ -26,7 +25,6 @@ from liteio_contracts.object_layer import (
     ListObjects,
     ListVersions,
     ObjectInfo,
-    ObjectPage,
     PutObject,
     ReadObject,
     SetTags,
@@ -124,8 +122,6 @@ class ObjectClient(Client):
         except (Failed, NotLinkable):
             call.drop()
             raise
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
         else:
             if info.etag != version.ident:
                 raise Violation(f"{what} was told the ETag {info.etag}")
@@ -177,8 +173,6 @@ class ObjectClient(Client):
         except Failed:
             call.drop()
             return None
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
 
     async def set_tags(self) -> None:
         bucket, key = self.bucket(), self.key()
@@ -192,8 +186,6 @@ class ObjectClient(Client):
             call.done(SeeLatest(None))
         except Failed:
             call.drop()
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
         else:
             self._learn(info)
             call.done(Tagged(info.etag, tags))
@@ -213,8 +205,6 @@ class ObjectClient(Client):
         except ObjectMissing:
             call.done(SeeLatest(None))
             return None
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
         self._learn(info)
         call.done(SeeLatest(info.etag, info.tags))
         return info
@@ -236,8 +226,6 @@ class ObjectClient(Client):
                 call.done(SeeVersion(ident, is_there=False))
         except DeleteMarkerFound:
             call.done(SeeVersion(ident, is_there=True))
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
         else:
             if info.etag != ident:
                 raise Violation(f"version {version_id} of {key} was {ident} and is {info.etag}")
@@ -258,7 +246,7 @@ class ObjectClient(Client):
         while True:
             request = ListObjects(bucket, after=after, limit=PAGE_KEYS)
             calls = {key: self.recorder.begin(self.name, (bucket, key), None) for key in self.keys if key > after}
-            page = await self._page(
+            page = await self.ask(
                 f"list {bucket} after {after}",
                 lambda store, at, asked=request: store.list_objects(asked, deadline=at),  # type: ignore[misc]  # bound now
             )
@@ -286,7 +274,7 @@ class ObjectClient(Client):
         bucket = self.bucket()
         request = ListObjects(bucket, delimiter="/")
         calls = {key: self.recorder.begin(self.name, (bucket, key), None) for key in self.keys}
-        page = await self._page(f"list / {bucket}", lambda store, at: store.list_objects(request, deadline=at))
+        page = await self.ask(f"list / {bucket}", lambda store, at: store.list_objects(request, deadline=at))
         shown = {info.key: info for info in page.objects}
         for key, call in calls.items():
             info, prefix = shown.get(key), key[: key.find("/") + 1]
@@ -296,12 +284,6 @@ class ObjectClient(Client):
                 call.drop()
             else:
                 call.done(SeeLatest(None))
-
-    async def _page(self, what: str, work: Callable[[Store, Deadline], Awaitable[ObjectPage]]) -> ObjectPage:
-        try:
-            return await self.ask(what, work)
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
 
     async def list_versions(self) -> None:
         """All pages together are one read of every version known."""
@@ -344,10 +326,7 @@ class ObjectClient(Client):
             def work(store: Store, at: Deadline, asked: ListVersions = request) -> Awaitable[VersionPage]:
                 return store.list_versions(asked, deadline=at)
 
-            try:
-                page = await self.ask(f"list versions {bucket} after {after} v{(after_version or '')[-4:]}", work)
-            except BucketMissing as missing:
-                raise self.must_stay(missing) from missing
+            page = await self.ask(f"list versions {bucket} after {after} v{(after_version or '')[-4:]}", work)
             shown += page.versions
             if not page.is_truncated:
                 break

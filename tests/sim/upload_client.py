@@ -10,7 +10,7 @@ from tests.sim.key_actions import Add, Version
 from tests.sim.object_client import ObjectClient
 from tests.sim.recorder import Call, Violation
 
-from liteio_contracts.object_errors import BucketMissing, PartRejected, UploadMissing
+from liteio_contracts.object_errors import PartRejected, UploadMissing
 from liteio_contracts.object_layer import (
     BodyFacts,
     CompleteUpload,
@@ -138,8 +138,6 @@ class UploadClient(ObjectClient):
             if not trial.is_part_in_doubt:
                 raise Violation(f"Complete of {trial.name} with acknowledged parts: {rejected!r}") from rejected
             return
-        except BucketMissing as missing:
-            raise self.must_stay(missing) from missing
         if info.etag != trial.ident or trial.is_aborted:
             raise Violation(f"Complete of {trial.name} ({trial}) was told {info.etag}")
         trial.is_completed = True

@@ -337,6 +337,46 @@ async def test_the_end_of_an_upload_is_not_rolled_forward_where_its_object_can_n
     assert await bench.get("a") == b"part" * 1000
 
 
+async def half_complete(bench: FaultyBench) -> CompleteUpload:
+    """A Complete that two drives of four took; the others have no room."""
+    request = await begin_upload(bench)
+    for drive in bench.drives[2:]:
+        drive.set_full()
+    with pytest.raises(WriteQuorumLost):
+        await bench.store.complete_upload(request, deadline=bench.deadline)
+    return request
+
+
+async def test_nothing_of_a_half_complete_comes_to_light_when_its_upload_was_aborted() -> None:
+    bench = await faulty_bench()
+    request = await half_complete(bench)
+    await bench.store.abort_upload(request.upload, deadline=bench.deadline)
+    for drive in bench.drives[2:]:
+        drive.set_full(False)
+    engine, name = bench.store.engine, await bench.name("a")
+    await engine.settler.settle(engine.store_map.sets[0], name, NULL_VERSION, deadline=bench.deadline)
+    with pytest.raises(ObjectMissing):
+        await bench.get("a")
+
+
+async def test_a_half_complete_that_was_written_over_ends_its_upload() -> None:
+    """Who wrote over the object may have read it. While the upload's end has no room it is in doubt."""
+    bench = await faulty_bench()
+    request = await half_complete(bench)
+    for drive in bench.drives[2:]:
+        drive.set_full(False)
+    await bench.put("a", b"over it")
+    await bench.settle()
+    for drive in bench.drives[2:]:
+        drive.set_full()
+    with pytest.raises(ReadQuorumLost):
+        await bench.store.abort_upload(request.upload, deadline=bench.deadline)
+    for drive in bench.drives[2:]:
+        drive.set_full(False)
+    with pytest.raises(UploadMissing):
+        await bench.store.abort_upload(request.upload, deadline=bench.deadline)
+
+
 async def test_both_records_of_a_complete_are_reported_when_a_drive_missed_them() -> None:
     bench = await faulty_bench()
     request = await begin_upload(bench)

@@ -20,7 +20,9 @@ from liteio_contracts.storage import (
     VersionRef,
 )
 from liteio_contracts.storage_errors import StorageError
-from liteio_formats.record import Kind, Record, Space
+from liteio_formats.bodies import UploadState, decode_upload_body
+from liteio_formats.keys import split_upload_key
+from liteio_formats.record import Kind, Record, Space, decode_record
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet, ask_drives, ask_most, values
 from liteio_objects.read_rule import (
@@ -171,7 +173,35 @@ class Settler:
             return True
         if weighed.standing is Standing.UNKNOWN or weighed.is_proven:
             return False
+        if not await self._is_object_gone(drive_set, name, weighed, deadline=deadline):
+            return False
         return await self._fence(drive_set, name, weighed, deadline=deadline)
+
+    async def _is_object_gone(
+        self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline
+    ) -> bool:
+        """The end of an upload is rolled back only after the object of the same commit. Who then reads the upload
+        as open may abort it, or complete it once more, and nothing of the first Complete comes to light after that."""
+        record = weighed.record
+        if record.space is not Space.UPLOAD or record.kind is not Kind.VALUE:
+            return True
+        body = decode_upload_body(record.body)
+        if body.state is UploadState.OPEN:
+            return True
+        object_name = KeyName(Space.OBJECT, name.bucket_id, split_upload_key(name.key)[0])
+        version_id = body.object_version_id
+        await self.settle(drive_set, object_name, version_id, deadline=deadline)
+        registers = await read_registers(drive_set, object_name, (version_id,), deadline=deadline)
+        views = registers.views[version_id]
+        if len(views) < drive_set.code.write_quorum:
+            return False
+        for entry in candidates(views):
+            if entry.time == record.time:
+                return False
+            # Somebody wrote over the object, who may have read it: then the upload ended.
+            if weighed.standing is Standing.FORWARD and decode_record(entry.encoded).base >= record.time:
+                return False
+        return True
 
     async def _fence(self, drive_set: DriveSet, name: KeyName, weighed: Weighed, *, deadline: Deadline) -> bool:
         """R1: ask every drive to refuse the record from now on. True when N-W+1 vouching drives are seen to do so."""
