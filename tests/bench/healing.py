@@ -199,6 +199,8 @@ async def _cost_to_clients() -> None:
         async with Bus((server.folder / "state" / "nats" / "url").read_text().strip(), name="bench") as bus:
             async with asyncio.timeout(20):
                 await bus.wait_until_ready()
+                while not (await ask_healers(bus, seconds=0.5)).healers:
+                    pass
             for operation in _OPERATIONS:
                 await _compare(server, bus, operation)
             began, before = time.perf_counter(), await ask_healers(bus)

@@ -265,4 +265,7 @@ def quantile(latencies: Sequence[float], share: float) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(run(Load(**json.loads(sys.argv[1])))))))
+    result = uvloop.run(run(Load(**json.loads(sys.argv[1]))))
+    # Buffered, also under PYTHONUNBUFFERED, where a write that a signal cuts short loses the rest.
+    with open(sys.stdout.fileno(), "w", encoding="ascii", closefd=False) as output:
+        json.dump(asdict(result), output)
