@@ -23,7 +23,17 @@ from liteio_drives.index_buckets import BucketTable, Delta, bucket_body_of
 from liteio_drives.index_data import DataTable
 from liteio_drives.index_live import LiveIndex
 from liteio_drives.index_purges import PurgeTable
-from liteio_drives.index_rows import IN_LIVE_INDEX, OUT_OF_LIVE_INDEX, Held, KeyAt, Register, RowTable, Survey
+from liteio_drives.index_rows import (
+    IN_LIVE_INDEX,
+    OUT_OF_LIVE_INDEX,
+    OUTLOOK_ROWS,
+    Held,
+    KeyAt,
+    Register,
+    RowTable,
+    Survey,
+    Tombstones,
+)
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Bulk, Sql
 from liteio_drives.limits import NEWCOMERS_MAX
@@ -47,7 +57,6 @@ _IS_SETTLED: Final = (
 )
 _ADD_EVENT: Final = Bulk("INSERT INTO outbox(queued_ns, payload) VALUES", "(?,?)")
 _NO_NEWCOMER: Final = (-1, KeyAt(0, 0, b""))
-Tombstones = list[tuple[int, bytes]]  # time and digest, newest first
 Counted = Sequence[Held | RowView]
 
 
@@ -83,6 +92,11 @@ class _Facts(NamedTuple):
     def register_time(self) -> int:
         row_time = self.register[0].time if self.register else 0
         return max(row_time, self.tombstones[0][0] if self.tombstones else 0)
+
+    @property
+    def is_only_version(self) -> bool:
+        """Whether the key surely has no rows but the register's."""
+        return len(self.newest) < OUTLOOK_ROWS and len(self.register) == len(self.newest)
 
     @property
     def visible(self) -> list[Held]:
@@ -144,10 +158,9 @@ class Changes:
         if time == ref.time:
             self.rows.clear_mark(at, version, time)
             return
-        survey, newest = self.rows.outlook(register)
+        survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         rows = self.rows.of_version(at, version, newest)
-        tombstones = self.rows.tombstones_of(at, version) if survey.tombstone_time else []
         is_row = any(row.time == ref.time for row in rows)
         if not is_row and all(time != ref.time for time, _ in tombstones):
             return
@@ -177,9 +190,10 @@ class Changes:
             return FenceAnswer(False, False)
         register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
         self._newcomers.pop(register, None)
-        survey, newest = self.rows.outlook(register)
+        survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
-        if self._is_held(at, version, ref.time, newest):
+        rows = self.rows.of_version(at, version, newest)
+        if any(row.time == ref.time for row in rows) or any(time == ref.time for time, _ in tombstones):
             return FenceAnswer(True, False)
         if not meta.is_authoritative and request.named_generation not in (meta.generation, ""):
             return FenceAnswer(False, False)
@@ -192,13 +206,14 @@ class Changes:
         version = version_bytes(ref.version_id)
         if version is None:
             return
-        survey, newest = self.rows.outlook(Register(ref.name.bucket_id, ref.name.space, ref.name.key, version))
+        register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
+        survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         if not self.rows.is_marked(at, version, ref.time):
             return
         mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else ()
         rows = self.rows.of_version(at, version, newest)
-        before = _visible(rows, self.rows.hidden_until(at, version))
+        before = _visible(rows, tombstones[0][0] if tombstones else 0)
         self.rows.clear_mark(at, version, ref.time)
         row = next((row for row in rows if row.time == ref.time), None)
         if row:
@@ -244,9 +259,8 @@ class Changes:
     # Checks.
 
     def _facts(self, row: RowView) -> _Facts:
-        survey, newest = self.rows.outlook(Register(row.bucket_id, row.space, row.key, row.version))
+        survey, newest, tombstones = self.rows.outlook(Register(row.bucket_id, row.space, row.key, row.version))
         at = KeyAt(row.space, survey.number, row.key)
-        tombstones = self.rows.tombstones_of(at, row.version) if survey.tombstone_time else []
         return _Facts(at, survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
     def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
@@ -319,11 +333,19 @@ class Changes:
         if is_tombstone:
             self.rows.add_tombstone(at, row, now_ns)
             if facts.register:
-                self._count(at, facts.visible, [], self._mend_head(at))
+                objects = -self._hide_only_version(at, row, facts) if facts.is_only_version else self._mend_head(at)
+                self._count(at, facts.visible, [], objects)
         else:
             self._add_value(at, row, facts)
         if at.space == Space.BUCKET:
             self.buckets.settle_standing(at.bucket, at.key)
+
+    def _hide_only_version(self, at: KeyAt, row: RowView, facts: _Facts) -> int:
+        """As `_mend_head` after a tombstone that hides all that the key has. Returns how many live rows there were."""
+        live = [held for held in facts.newest if held.live]
+        for held in live:
+            self.rows.set_live(at, held, is_live=False)
+        return len(live)
 
     def _add_value(self, at: KeyAt, row: RowView, facts: _Facts) -> None:
         top = facts.newest[0] if facts.newest else None
@@ -365,7 +387,7 @@ class Changes:
                 self._remove(at, row, now_ns)
             objects = self._mend_head(at, was_live=True) if any(row.live for row in gone) else 0
             self._count(at, _visible(gone, tombstones[0][0] if tombstones else 0), [], objects)
-        if tombstones:
+        if tombstones and tombstones[-1][0] < before:
             self.rows.remove_tombstones(at, version, before=before)
 
     def _remove(self, at: KeyAt, row: Held, now_ns: int) -> None:
@@ -407,11 +429,6 @@ class Changes:
         self.buckets.add(at.bucket, Delta(objects, versions, len(come) - len(gone) - versions, size))
 
     # Helpers.
-
-    def _is_held(self, at: KeyAt, version: bytes, time: int, newest: list[Held]) -> bool:
-        if any(row.time == time for row in self.rows.of_version(at, version, newest)):
-            return True
-        return any(held == time for held, _ in self.rows.tombstones_of(at, version))
 
     def _encoded(self, at: KeyAt, row: Held) -> bytes:
         found: bytes = self._execute(

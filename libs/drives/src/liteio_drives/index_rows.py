@@ -62,6 +62,10 @@ class Held(NamedTuple):
         return self.created, self.version, self.time
 
 
+Tombstones = list[tuple[int, bytes]]
+"""Time and digest of a register's tombstones, newest first."""
+
+
 class Survey(NamedTuple):
     """What one statement tells about a key before anything is done to it."""
 
@@ -78,6 +82,7 @@ class Outlook(NamedTuple):
 
     survey: Survey
     newest: list[Held]  # of the key's rows, hidden or not; fewer than OUTLOOK_ROWS are all that it has
+    tombstones: Tombstones  # of the version asked for
 
 
 OUTLOOK_ROWS: Final = 3  # a version that was replaced, its replacement, and one to see whether there are more
@@ -117,7 +122,14 @@ _OUTLOOK: Final = Bulk(
     " FROM a CROSS JOIN buckets b ON b.bucket_id = a.bucket_id LEFT JOIN records r"
     f" ON r.space = a.space AND r.bucket = b.number AND r.key = a.key AND r.created >= {_OLDEST_OF_INTEREST})",
 )
-_UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False, False), [])
+_UNKNOWN: Final = Outlook(Survey(0, 0, 0, 0, False, False), [], [])
+_TOMBSTONES: Final = Bulk(
+    "WITH a(place, space, bucket, key, version) AS (VALUES",
+    "(?,?,?,?,?)",
+    f") SELECT {packed(('place', 'time'), ('digest',))} FROM"
+    " (SELECT a.place, t.time, substr(t.encoded, 6, 16) AS digest FROM a CROSS JOIN tombstones t"
+    " ON t.space = a.space AND t.bucket = a.bucket AND t.key = a.key AND t.version = a.version)",
+)
 _ALL: Final = f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} {_NEWEST_FIRST}"
 _BY_CREATION: Final = (
     f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
@@ -176,10 +188,18 @@ class RowTable:
             place, created = row[0], row[7]
             outlook = outlooks[place]
             if outlook is _UNKNOWN:
-                outlook = outlooks[place] = Outlook(Survey._make(row[1:7]), [])
+                outlook = outlooks[place] = Outlook(Survey._make(row[1:7]), [], [])
             if created is not None:
                 outlook.newest.append(Held._make((created, row[16], *row[8:16], row[17])))
+        buried = [
+            (place, register.space, outlook.survey.number, register.key, register.version)
+            for place, (register, outlook) in enumerate(zip(registers, outlooks, strict=True))
+            if outlook.survey.tombstone_time
+        ]
+        for place, time, digest in self._sql.select(_TOMBSTONES, buried):
+            outlooks[place].tombstones.append((time, digest))
         for outlook in outlooks:
+            outlook.tombstones.sort(reverse=True)
             if len(outlook.newest) > 1:
                 outlook.newest.sort(key=lambda row: row.order, reverse=True)
                 del outlook.newest[OUTLOOK_ROWS:]
