@@ -20,8 +20,10 @@ from liteio_contracts.storage import Commit, KeyAnswer, KeyName, KeyQuery
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
 from liteio_formats.record import Space
-from liteio_objects import committing, new_keys
+from liteio_objects import committing
+from liteio_objects import guesses as guesses_module
 from liteio_objects.drive_set import DriveSet
+from liteio_objects.guesses import Guesses
 from liteio_objects.key_reading import KeyReader, WriteBasis
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
@@ -91,6 +93,21 @@ class NewKeysBench(StoreBench):
                 drive.script.add(Fault.TIMEOUT_BEFORE, "commit")
         with pytest.raises(WriteQuorumLost):
             await self.other.put(key, b"half")
+        self.wall.wrong_by_ns += 10**6  # Times have a random step of up to a millisecond.
+
+    async def delete(self, key: str, condition: WriteCondition | None = None) -> None:
+        request = DeleteObject("photos", key, condition=condition or WriteCondition())
+        await self.store.delete(request, deadline=self.deadline)
+
+    async def check_gone(self, key: str) -> None:
+        """Settle the key; then every drive holds one tombstone and nothing else."""
+        await self.settle()
+        name = await self.name(key)
+        await self.other.store.healer.heal_key(self.drive_set, name)
+        await self.other.settle()
+        held = [drive.held(name) for drive in self.drives]
+        assert [(len(each.rows), len(each.tombstones)) for each in held] == [(0, 1)] * len(held)
+        assert len({each.tombstones[0].digest for each in held}) == 1
 
     async def rows(self, key: str, content: bytes | None = None) -> list[list[HeldRow]]:
         """What each drive holds of the key, of one content if one is named."""
@@ -186,10 +203,9 @@ async def test_a_bucket_with_versions_is_always_read_first() -> None:
     await bench.check_one_version("b", b"2")
 
 
-async def test_what_has_no_shards_is_never_sent_unread() -> None:
+async def test_an_object_without_shards_is_never_sent_unread() -> None:
     bench = await bench_that_guesses()
     await bench.put("empty", b"")
-    await bench.store.delete(DeleteObject("photos", "first"), deadline=bench.deadline)
     assert bench.counts("unread") == [0, 0, 0, 0]
 
 
@@ -222,6 +238,87 @@ async def test_a_tombstone_of_the_key_is_respected() -> None:
     assert bench.counts("unread") == [1, 1, 1, 1]
     assert min(row.time for rows in await bench.rows("b") for row in rows) > deleted
     await bench.check_one_version("b", b"again")
+
+
+# --- removals ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_removal_of_a_key_that_is_there_asks_no_drive_to_read() -> None:
+    bench = await bench_that_guesses()
+    await bench.delete("first")
+    assert bench.counts("reads") == [0, 0, 0, 0]
+    assert bench.counts("commits") == bench.counts("unread") == [1, 1, 1, 1]
+    await bench.check_gone("first")
+
+
+async def test_what_is_not_there_gets_no_tombstone_and_the_next_removal_reads() -> None:
+    bench = await bench_that_guesses()
+    await bench.delete("nothing")
+    await bench.delete("nothing either")
+    assert bench.counts("commits") == bench.counts("unread") == [1, 1, 1, 1]
+    for drive in bench.drives:
+        assert drive.held(await bench.name("nothing")).is_empty
+    await bench.delete("first")
+    assert bench.counts("unread") == [1, 1, 1, 1]
+    await bench.put("b", b"2")
+    await bench.delete("b")
+    assert bench.counts("reads") == [3, 3, 3, 3]  # of three removals; the put and the last removal needed none
+    await bench.check_gone("first")
+    await bench.check_gone("b")
+
+
+async def test_a_removal_comes_after_what_a_clock_that_is_ahead_wrote() -> None:
+    bench = await bench_that_guesses()
+    bench.wall.wrong_by_ns = HOUR_NS
+    await bench.other.put("b", b"theirs")
+    bench.wall.wrong_by_ns = 0
+    await bench.delete("b")
+    assert bench.counts("commits") == [3, 3, 3, 3]  # the put, the guess, the removal
+    await bench.check_gone("b")
+
+
+async def test_a_conditional_removal_reads() -> None:
+    bench = await bench_that_guesses()
+    await bench.delete("first", WriteCondition(if_etag=hashlib.md5(b"1").hexdigest()))
+    assert bench.counts("unread") == [0, 0, 0, 0]
+    await bench.check_gone("first")
+
+
+async def test_a_removal_that_too_few_drives_took_is_in_doubt() -> None:
+    """It would roll forward from one drive, also over what is written after it."""
+    bench = await bench_that_guesses()
+    await bench.put("b", b"2")
+    bench.wall.wrong_by_ns = HOUR_NS
+    await bench.half_write("b", 0, 1)
+    bench.wall.wrong_by_ns = 0
+    with pytest.raises(WriteQuorumLost):
+        await bench.delete("b")
+    await bench.delete("b")
+    await bench.check_gone("b")
+
+
+async def test_a_removal_that_one_drive_refused_for_something_newer_is_written_after_that() -> None:
+    bench = await bench_that_guesses()
+    await bench.put("b", b"2")
+    bench.wall.wrong_by_ns = HOUR_NS
+    await bench.half_write("b", 0)
+    bench.wall.wrong_by_ns = 0
+    [half] = (await bench.rows("b", b"half"))[0]
+    await bench.delete("b")
+    assert [drive.held(await bench.name("b")).head_time > half.time for drive in bench.drives] == [True] * 4
+    await bench.check_gone("b")
+
+
+async def test_a_removal_is_acknowledged_where_one_drive_lacks_the_key() -> None:
+    bench = await bench_that_guesses()
+    bench.watched[2].script.add(Fault.TIMEOUT_BEFORE, "commit")
+    await bench.other.put("b", b"2")
+    await bench.settle()
+    bench.count_anew()
+    await bench.delete("b")
+    assert bench.counts("unread") == bench.counts("commits") == [1, 1, 1, 1]
+    assert bench.counts("reads") == [0, 0, 0, 0]
+    await bench.check_gone("b")
 
 
 # --- drives that can not tell -----------------------------------------------------------------------------------------
@@ -407,11 +504,11 @@ async def test_a_drive_that_hangs_delays_a_refused_guess_by_a_second_at_most() -
 
 
 def test_the_memory_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_keys, "_BUCKETS_MAX", 3)
+    monkeypatch.setattr(guesses_module, "_BUCKETS_MAX", 3)
     drives = [MemoryDrive(slot, SystemClock(), SeededRandomness("bounded")) for slot in range(4)]
-    drive_set, guesses = DriveSet(tuple(drives), CodeParams(2, 2), 0), new_keys.NewKeys()
+    drive_set, guesses = DriveSet(tuple(drives), CodeParams(2, 2), 0), Guesses()
     buckets = [BucketId(f"{number:032x}") for number in range(10)]
     for bucket_id in buckets:
-        guesses.learn(drive_set, bucket_id, WriteBasis(NO_TIME, {}, None, is_whole=True))
-        assert guesses.guess(drive_set, bucket_id) is not None
-    assert sum(guesses.guess(drive_set, bucket_id) is not None for bucket_id in buckets) <= 3
+        guesses.learn_of_write(drive_set, bucket_id, WriteBasis(NO_TIME, {}, None, is_whole=True))
+        assert guesses.new_key(drive_set, bucket_id) is not None
+    assert sum(guesses.new_key(drive_set, bucket_id) is not None for bucket_id in buckets) <= 3

@@ -101,7 +101,8 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
 
     generation: the drive's own as the writer read it; None when settling (nothing was promised about it).
     is_unread: the writer has not read the key. Only an authoritative drive takes it, others raise NotAuthoritative:
-    that they hold nothing newer than the base does not say that nothing newer was ever given to them.
+    that they hold nothing newer than the base does not say that nothing newer was ever given to them. A tombstone is
+    refused (NothingHeld) where its version is not there, or is hidden by another one.
     bucket_number: the configuration the writer acted on; None when settling. The drive refuses (StaleBucket) when it
     holds a newer one, does not know the bucket, or the bucket is closing. Never checked for Space.BUCKET.
     A BUCKET record that says closing is refused (BucketHoldsObjects) where the bucket has an object, unless settling:

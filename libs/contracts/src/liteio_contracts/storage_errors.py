@@ -13,7 +13,8 @@ StorageError
 │   ├── StaleTopology          the drive keeps a newer topology than the writer acted on
 │   ├── StaleBucket            the bucket's configuration here is newer, closing, or not known
 │   ├── BucketHoldsObjects     closing a bucket that is not empty
-│   └── RequirementMissing     what the commit depends on (a part's upload) is not there
+│   ├── RequirementMissing     what the commit depends on (a part's upload) is not there
+│   └── NothingHeld            an unread removal of what is not there
 ├── ShardMissing
 ├── ShardCorrupt
 └── RecordCorrupt
@@ -97,6 +98,10 @@ class BucketHoldsObjects(CommitRefused):
 
 class RequirementMissing(CommitRefused):
     code = "commit.requirement_missing"
+
+
+class NothingHeld(CommitRefused):
+    code = "commit.nothing_held"
 
 
 class ShardMissing(StorageError):

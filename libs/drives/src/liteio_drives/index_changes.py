@@ -14,6 +14,7 @@ from liteio_contracts.storage_errors import (
     Fenced,
     GenerationChanged,
     NotAuthoritative,
+    NothingHeld,
     RequirementMissing,
     StaleBucket,
     StaleTopology,
@@ -142,6 +143,8 @@ class Changes:
                 self._check_requirement(view.requires)
                 is_new = True
             self._check_row(at, row, facts, lifts_fences=view.lifts_fences)
+            if view.is_unread and row.kind is Kind.TOMBSTONE and not facts.visible:
+                raise NothingHeld("there is nothing to remove")
             if at.bucket == 0:
                 at = at._replace(bucket=self.buckets.find_or_add(row.bucket_id))
             self._add(at, row, facts, now_ns)

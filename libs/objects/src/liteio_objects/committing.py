@@ -7,13 +7,13 @@ callers hold around a write only keeps rivals from wasting each other's work.
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from liteio_base.clock import Randomness
 from liteio_base.deadline import Deadline
-from liteio_base.ids import NO_TIME, NULL_VERSION, HybridTime, VersionId, new_version_id
+from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, HybridTime, VersionId, new_version_id
 from liteio_contracts.locks import Lease
 from liteio_contracts.object_errors import (
     BucketNotEmpty,
@@ -36,12 +36,12 @@ from liteio_contracts.storage_errors import (
     StorageError,
     Superseded,
 )
-from liteio_formats.record import Record, Space, decode_record, encode_record
+from liteio_formats.record import Kind, Record, Space, decode_record, encode_record
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, count_values, errors
+from liteio_objects.guesses import Guesses
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import Found, KeyReader, WriteBasis
-from liteio_objects.new_keys import NewKeys
 from liteio_objects.shard_reading import PayloadShard
 from liteio_objects.tasks import OwnedTasks
 
@@ -129,7 +129,7 @@ class Committer:
     ) -> None:
         self._reader, self._confirmer, self._hybrid_clock = reader, confirmer, hybrid_clock
         self._randomness, self._tasks, self._on_incomplete = randomness, tasks, on_incomplete
-        self._new_keys = NewKeys()
+        self._guesses = Guesses()
         self.may_stay: MayStay = _never
 
     def early_read(
@@ -137,7 +137,7 @@ class Committer:
     ) -> Callable[[], Coroutine[Any, Any, Reading]] | None:
         """The reading that `write` will begin with, for who can begin it sooner; None when it will likely read nothing,
         since the key is likely new."""
-        if _may_make_a_key(write) and self._new_keys.guess(drive_set, write.name.bucket_id) is not None:
+        if _may_make_a_key(write) and self._guesses.new_key(drive_set, write.name.bucket_id) is not None:
             return None
         return lambda: self._read(drive_set, write, deadline=deadline)
 
@@ -157,37 +157,81 @@ class Committer:
         Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged,
         TopologyChanged.
         """
+        guess = None
+        if read is None and _may_make_a_key(write):
+            guess = self._guesses.new_key(drive_set, write.name.bucket_id)
+        if guess is None:
+            return await self._write_read(drive_set, write, lease=lease, read=read, deadline=deadline)
+        record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
+        # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
+        is_new = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
+        if is_new and self._acknowledge(drive_set, write, record, answers):
+            return record
+        self._guesses.forget(drive_set, write.name.bucket_id)
+        if count_values(answers) + _count_refusals(answers) < drive_set.code.write_quorum:
+            self._raise_unless_retriable(drive_set, write, record, answers)
+        return await self._write_read(drive_set, write, _Sent(record, answers), lease=lease, deadline=deadline)
+
+    def may_remove_unread(self, drive_set: DriveSet, bucket_id: BucketId) -> bool:
+        """Whether `remove_unread` is worth trying."""
+        return self._guesses.held_key(drive_set, bucket_id) is not None
+
+    async def remove_unread(
+        self, drive_set: DriveSet, write: VersionWrite, *, lease: Lease | None = None, deadline: Deadline
+    ) -> Record | None:
+        """Commit the tombstone of a key that is likely there, without reading it: a drive takes it where something is
+        to be removed that is older. None when no drive did: then read. Raises as `write` does."""
+        guess = self._guesses.held_key(drive_set, write.name.bucket_id)
+        if guess is None:
+            return None
+        record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
+        if _count_refusals(answers) == len(answers):
+            return None
+        is_newest = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
+        if is_newest and self._acknowledge(drive_set, write, record, answers):
+            return record
+        self._guesses.forget(drive_set, write.name.bucket_id)
+        if count_values(answers) < drive_set.code.write_quorum:
+            # A record without shards rolls forward from one holder, also over what would be written after it.
+            raise self._in_doubt(drive_set, write, record, answers)
+        return await self._write_read(drive_set, write, _Sent(record, answers), lease=lease, deadline=deadline)
+
+    def learn_of_removal(self, drive_set: DriveSet, bucket_id: BucketId, basis: WriteBasis, *, was_there: bool) -> None:
+        """What the remover of a key has read, for the next one."""
+        self._guesses.learn(drive_set, basis)
+        self._guesses.learn_of_removal(bucket_id, was_there=was_there)
+
+    async def _write_read(
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        guessed: "_Sent | None" = None,
+        *,
+        lease: Lease | None = None,
+        read: Reading | None = None,
+        deadline: Deadline,
+    ) -> Record:
+        """Read before each attempt. `guessed`: what was committed unread before."""
         may_be_new = _may_make_a_key(write)
-        guess = self._new_keys.guess(drive_set, write.name.bucket_id) if may_be_new and read is None else None
-        is_in_doubt = False
-        guessed: Record | None = None  # what some drives may hold of an unread commit
-        if guess is not None:
-            record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
-            # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
-            is_new = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
-            if is_new and self._acknowledge(drive_set, write, record, answers):
-                return record
-            self._new_keys.forget(drive_set, write.name.bucket_id)
-            refused = sum(isinstance(trouble, _REFUSALS) for trouble in errors(answers))
-            if count_values(answers) + refused < drive_set.code.write_quorum:
-                self._raise_unless_retriable(drive_set, write, record, answers)
-            is_in_doubt = refused < len(answers)
-            guessed = record if len(answers) - refused >= drive_set.code.k else None  # On fewer it is never read.
-            write = msgspec.structs.replace(write, not_before=record.time)  # Some drives may hold it.
+        is_in_doubt, unread = False, None  # what some drives may hold, and somebody may have read
+        if guessed is not None:
+            is_in_doubt = guessed.holders_max > 0
+            unread = guessed if guessed.holders_max >= drive_set.code.k else None
+            write = msgspec.structs.replace(write, not_before=guessed.record.time)
         for attempt in range(ATTEMPTS_MAX):
             basis, decided = read or await self._read(drive_set, write, deadline=deadline)
             read = None
-            if guessed is not None and (successor := await self._successor(drive_set, write, guessed, deadline)):
-                if successor.base == guessed.time:
-                    return guessed
-                raise self._in_doubt(drive_set, write, guessed, answers)
+            if unread is not None and (successor := await self._successor(drive_set, write, unread.record, deadline)):
+                if successor.base == unread.record.time:
+                    return unread.record
+                raise self._in_doubt(drive_set, write, *unread)
             if may_be_new:
-                self._new_keys.learn(drive_set, write.name.bucket_id, basis)
+                self._guesses.learn_of_write(drive_set, write.name.bucket_id, basis)
             if write.check is not None:
                 write.check(decided.record if decided is not None else None)
             if lease is not None and not lease.is_held:  # Others may write the key by now.
-                if is_in_doubt:
-                    break
+                if guessed is not None and is_in_doubt:
+                    raise self._in_doubt(drive_set, write, *guessed)
                 raise OperationTimeout("the lock was lost before the commit")
             record, answers = await self._attempt(drive_set, write, basis, decided, deadline=deadline)
             if self._acknowledge(drive_set, write, record, answers):
@@ -255,6 +299,8 @@ class Committer:
     ) -> tuple[Record, Answers[None]]:
         """One commit to the drives of the basis, and what they say."""
         record = self._finished(write, basis, decided, drive_set)
+        if is_unread and record.kind is Kind.TOMBSTONE:  # It goes over whatever is older.
+            record = msgspec.structs.replace(record, base=HybridTime(record.time - 1))
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]
         if len(slots) < drive_set.code.write_quorum:  # Not one commit is sent that could not reach its quorum.
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
@@ -343,7 +389,7 @@ class Committer:
         taken = count_values(answers)
         is_whole = taken == drive_set.code.width
         if not is_whole:
-            self._new_keys.forget(drive_set, write.name.bucket_id)
+            self._guesses.forget(drive_set, write.name.bucket_id)
         if taken < drive_set.code.write_quorum:
             return False
         for ref in _refs(write, record):
@@ -381,6 +427,22 @@ class Committer:
         for ref in _refs(write, record):
             self._on_incomplete(drive_set, ref)
         return WriteQuorumLost(needed=drive_set.code.write_quorum, got=count_values(answers), causes=errors(answers))
+
+
+class _Sent(NamedTuple):
+    """A commit, and what the drives said of it."""
+
+    record: Record
+    answers: Answers[None]
+
+    @property
+    def holders_max(self) -> int:
+        """How many drives have taken it, or may have."""
+        return len(self.answers) - _count_refusals(self.answers)
+
+
+def _count_refusals(answers: Answers[None]) -> int:
+    return sum(isinstance(trouble, _REFUSALS) for trouble in errors(answers))
 
 
 def _may_make_a_key(write: VersionWrite) -> bool:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from liteio_base.clock import Clock, Randomness
-from liteio_base.ids import HybridTime
+from liteio_base.ids import NO_TIME, HybridTime
 
 # Two rivals that saw the same newest time and whose clocks are both behind it would choose the same next time, and
 # records of one version are told apart by their times. A random step of up to a millisecond keeps them apart.
@@ -16,8 +16,15 @@ class HybridClock:
 
     def __init__(self, clock: Clock, randomness: Randomness) -> None:
         self._clock, self._randomness = clock, randomness
+        self._last = NO_TIME
 
     def after(self, newest_seen: HybridTime) -> HybridTime:
-        """A time after everything seen: max(now, newest seen + 1), and a random step of less than a millisecond."""
+        """A time after everything seen, and after the one given last: max(now, newest seen + 1), and a random step of
+        less than a millisecond."""
         step = int.from_bytes(self._randomness.token_bytes(_STEP_BYTES), "big") % _STEP_NS_MAX
-        return HybridTime(max(self._clock.now_ns(), newest_seen + 1) + step)
+        now = self._clock.now_ns()
+        time = max(now, newest_seen + 1) + step
+        if self._last < now + _STEP_NS_MAX:  # Later only where a key was ahead of the clock: others do not follow it.
+            time = max(time, self._last + 1)
+        self._last = HybridTime(time)
+        return self._last

@@ -262,8 +262,14 @@ class ObjectWriting:
         def look(drive_set: DriveSet) -> Coroutine[Any, Any, tuple[WriteBasis, Found | ReadQuorumLost]]:
             return self._engine.reader.basis_and_latest(drive_set, name, version_id=NULL_VERSION, deadline=deadline)
 
-        early = (lambda: look(place.drive_set)) if place.is_only else None
+        committer = self._engine.committer
+        is_unread = check is None and place.is_only and committer.may_remove_unread(place.drive_set, info.bucket_id)
+        early = (lambda: look(place.drive_set)) if place.is_only and not is_unread else None
         async with hold(self._engine, [object_lock(info, key)], deadline=deadline, early=early) as held:
+            if is_unread:
+                write = self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
+                if await committer.remove_unread(place.drive_set, write, lease=held.lease, deadline=deadline):
+                    return DeleteResult(is_delete_marker=False, version_id=None)
             home = await self._home(info, key, deadline)
             seen = await held.read() if home.drive_set is place.drive_set else None
             basis, found = seen or await look(home.drive_set)
@@ -273,6 +279,8 @@ class ObjectWriting:
                     raise found
                 deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
             else:
+                is_there = found.record is not None
+                committer.learn_of_removal(home.drive_set, info.bucket_id, basis, was_there=is_there)
                 if check is not None:
                     check(found.record)
                     decided = found
@@ -281,9 +289,7 @@ class ObjectWriting:
                     return DeleteResult(is_delete_marker=False, version_id=None)
             write = self._removal(request, info, home, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
             write = msgspec.structs.replace(write, check=check)
-            await self._engine.committer.write(
-                home.drive_set, write, lease=held.lease, read=(basis, decided), deadline=deadline
-            )
+            await committer.write(home.drive_set, write, lease=held.lease, read=(basis, decided), deadline=deadline)
         return DeleteResult(is_delete_marker=False, version_id=None)
 
     async def _add_marker(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:

@@ -7,6 +7,7 @@ from liteio_contracts.storage import CasScope, Commit, KeyName, ShardRef
 from liteio_contracts.storage_errors import (
     Fenced,
     GenerationChanged,
+    NothingHeld,
     RequirementMissing,
     ShardMissing,
     StaleBucket,
@@ -116,6 +117,27 @@ class CommitContract:
         another = Generation("0123456789abcdef")
         with pytest.raises(GenerationChanged):
             await bench.commit(bench.record(b"l", 9), base=0, is_unread=True, generation=another)
+
+    async def test_a_removal_that_its_writer_did_not_read_is_taken_where_something_older_is_shown(
+        self, bench: Bench
+    ) -> None:
+        record = bench.record(b"k", 5)
+        with pytest.raises(NothingHeld):
+            await bench.commit(bench.tombstone(record, 7), base=6, is_unread=True)
+        assert (await bench.register(b"k")).entries == ()
+        await bench.commit(record)
+        with pytest.raises(Superseded):
+            await bench.commit(bench.tombstone(record, 5), base=4, is_unread=True)
+        with pytest.raises(Superseded):
+            await bench.commit(bench.tombstone(record, 4), base=3, is_unread=True)
+        stone = bench.tombstone(record, 7)
+        await bench.commit(stone, base=6, is_unread=True)
+        await bench.commit(stone, base=6, is_unread=True)
+        with pytest.raises(NothingHeld):
+            await bench.commit(bench.tombstone(record, 9), base=8, is_unread=True)
+        await bench.confirm(stone)
+        with pytest.raises(NothingHeld):
+            await bench.commit(bench.tombstone(record, 9), base=8, is_unread=True)
 
     async def test_a_fenced_record_is_refused_and_others_are_not(self, bench: Bench) -> None:
         await bench.fence(bench.record(b"k", 5))

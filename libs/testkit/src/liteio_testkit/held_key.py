@@ -109,6 +109,9 @@ class HeldKey:
         """Rows that no tombstone hides, newest first. A tombstone hides the older rows of its version at once."""
         return tuple(row for row in self.rows if not self._is_hidden(row))
 
+    def shows(self, version_id: VersionId) -> bool:
+        return any(row.version_id == version_id for row in self.visible)
+
     def _is_hidden(self, row: HeldRow) -> bool:
         return any(stone.version_id == row.version_id and stone.time > row.time for stone in self.tombstones)
 

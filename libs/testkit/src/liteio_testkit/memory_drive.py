@@ -50,6 +50,7 @@ from liteio_contracts.storage_errors import (
     DriveTimeout,
     GenerationChanged,
     NotAuthoritative,
+    NothingHeld,
     RecordCorrupt,
     RequirementMissing,
     ShardCorrupt,
@@ -366,7 +367,10 @@ class MemoryDrive:
 
     def _check_step(self, step: _Step, commit: Commit) -> None:
         record = step.record
-        self._state.get(step.name).check_commit(step.row, record, lifts_fences=commit.lifts_fences)
+        held = self._state.get(step.name)
+        held.check_commit(step.row, record, lifts_fences=commit.lifts_fences)
+        if commit.is_unread and record.kind is Kind.TOMBSTONE and not held.shows(record.version_id):
+            raise NothingHeld()
         if record.kind is not Kind.VALUE:
             return
         if record.space is Space.BUCKET and commit.generation is not None:
