@@ -11,7 +11,7 @@ fail() { say "$*"; exit 1; }
 
 wanted_stamp() {
     cat tools/setup.sh requirements/lock.txt libs/*/pyproject.toml services/*/pyproject.toml \
-        libs/*/hatch_build.py libs/*/src/*/*.c | sha256sum | cut -d' ' -f1
+        libs/hatch_build.py libs/*/src/*/*.c | sha256sum | cut -d' ' -f1
 }
 is_done() { [ -x .venv/bin/liteio ] && [ "$(cat .venv/setup-stamp 2>/dev/null)" = "$(wanted_stamp)" ]; }
 
@@ -59,7 +59,7 @@ else
 fi
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-# Two packages come as source only and are compiled here, and so is the kernel in libs/erasure.
+# Two packages come as source only and are compiled here, and so are the kernels in libs/*/src.
 missing=
 command -v gcc >/dev/null || missing="gcc libc6-dev"
 [ -e "$(header_of "$python")" ] || missing="$missing python$version-dev"

@@ -1,5 +1,5 @@
-"""`python -m tests.bench peers`, `growth`, `store`, `gateways` and `healing`; `make bench` and `make bench-peers` run
-them."""
+"""`python -m tests.bench peers`, `growth`, `store`, `gateways`, `healing` and `kernels`; `make bench` and
+`make bench-peers` run them."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print liteio's figures, beside its peers' where there are some.")
-    kinds = ("peers", "growth", "store", "gateways", "healing")
+    kinds = ("peers", "growth", "store", "gateways", "healing", "kernels")
     parser.add_argument("what", choices=kinds, nargs="?", default="peers")
     parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `gateways`")
     parser.add_argument(
@@ -47,6 +47,10 @@ def main() -> None:
         from tests.bench.healing import measure_healing
 
         asyncio.run(measure_healing(options.keys))
+    elif options.what == "kernels":
+        from tests.bench.kernels import measure_kernels
+
+        measure_kernels()
     else:
         from tests.bench.growth import grow
 

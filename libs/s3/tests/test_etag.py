@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from liteio_base.check import BrokenBelief
-from liteio_s3.etag import etag_of, multipart_etag, new_md5
+from liteio_s3.etag import etag_of, multipart_etag
+from liteio_s3.md5 import new_md5
 
 
 def test_an_object_in_one_piece_has_its_md5() -> None:

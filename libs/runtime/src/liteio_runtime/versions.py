@@ -9,6 +9,7 @@ def versions() -> dict[str, str]:
     import apsw
 
     from liteio_erasure.bitrot import HASH_KERNEL
+    from liteio_s3.md5 import MD5_KERNEL
 
     names = ("pyeclib", "highwayhash-cffi", "nats-py", "uvicorn", "pydantic")
     return {
@@ -17,6 +18,7 @@ def versions() -> dict[str, str]:
         "sqlite": apsw.sqlite_lib_version(),
         **{name: version(name) for name in names},
         "highwayhash kernel": HASH_KERNEL,
+        "md5 kernel": MD5_KERNEL,
         "kernel": platform.release(),
     }
 

@@ -5,14 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from liteio_base.check import check
-from liteio_s3.checksums import Checksum
 
 MD5_BYTES: Final = 16
-
-
-def new_md5() -> Checksum:
-    """A running MD5: S3's ETag of an object sent in one piece, and the sum that Content-MD5 claims."""
-    return hashlib.md5(usedforsecurity=False)
 
 
 def etag_of(md5: bytes) -> str:

@@ -1,11 +1,9 @@
 """`RequestBody`: the contracts' `Body` over a request. One pass: framing, MD5, claimed checksum, signed SHA-256.
 
-Bytes are handed on in pieces of one block. A piece of a large body is hashed in a thread while the object layer works
-on it; a small body is hashed in place, as the hop would cost more than the hash. Nothing is final before the last byte
-was held against every claim: what does not hold raises out of the iteration.
+Bytes are handed on in pieces of one block, which are summed while the object layer works on them (body_sums.py).
+Nothing is final before the last byte was held against every claim: what does not hold raises out of the iteration.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,7 +11,9 @@ from liteio_base.check import check
 from liteio_contracts.object_layer import BodyFacts
 from liteio_formats.record import StoredChecksum
 from liteio_gateway.body_source import BodySource
-from liteio_gateway.limits import BODY_CHUNK_BYTES, THREADED_HASH_BYTES_MIN
+from liteio_gateway.body_sums import BodySums
+from liteio_gateway.limits import BODY_CHUNK_BYTES
+from liteio_gateway.md5_batches import MD5Batches
 from liteio_gateway.requests import S3Request
 from liteio_s3.aws_chunked import AwsChunkedDecoder, parse_decoded_length
 from liteio_s3.checksum_headers import (
@@ -22,14 +22,7 @@ from liteio_s3.checksum_headers import (
     parse_claimed_checksum,
     parse_content_md5,
 )
-from liteio_s3.checksums import (
-    Checksum,
-    ChecksumAlgorithm,
-    ChecksumType,
-    check_digest,
-    encode_checksum,
-    new_checksum,
-)
+from liteio_s3.checksums import ChecksumAlgorithm, ChecksumType, check_digest, encode_checksum
 from liteio_s3.errors import (
     BAD_DIGEST,
     ENTITY_TOO_LARGE,
@@ -40,7 +33,7 @@ from liteio_s3.errors import (
     MISSING_CONTENT_LENGTH,
     S3Failure,
 )
-from liteio_s3.etag import etag_of, new_md5
+from liteio_s3.etag import etag_of
 from liteio_s3.payload import PayloadMode
 
 _LENGTH_DIGITS_MAX: Final = 18
@@ -53,6 +46,7 @@ class RequestBody:
     def __init__(
         self,
         request: S3Request,
+        batches: MD5Batches,
         *,
         idle_seconds: float,
         size_max: int,
@@ -73,16 +67,11 @@ class RequestBody:
             raise S3Failure(ENTITY_TOO_LARGE, fields=fields)
         self._size_max = size_max
         self._source = BodySource(request, idle_seconds)
-        self._md5 = new_md5()
-        self._sums: dict[ChecksumAlgorithm, Checksum] = {}
-        if self._algorithm is not None:
-            self._sums[self._algorithm] = new_checksum(self._algorithm)
-        if self._payload.sha256 is not None and ChecksumAlgorithm.SHA256 not in self._sums:
-            self._sums[ChecksumAlgorithm.SHA256] = new_checksum(ChecksumAlgorithm.SHA256)
+        signed = None if self._payload.sha256 is None else ChecksumAlgorithm.SHA256
+        self._sums = BodySums(batches, {one for one in (self._algorithm, signed) if one is not None})
         self._received = 0
         self._held: list[bytes | memoryview] = []
         self._held_bytes = 0
-        self._hashing: asyncio.Future[None] | None = None
         self._facts: BodyFacts | None = None
 
     @property
@@ -110,20 +99,14 @@ class RequestBody:
                 self._held.append(view)
                 self._held_bytes += len(view)
         block, self._held, self._held_bytes = _cut(self._held, BODY_CHUNK_BYTES)
-        if self._hashing is not None:
-            await self._hashing
-        self._hashing = self._hash_aside(block)
+        await self._sums.add(block)
         return block
 
     async def _last(self) -> bytes:
         """What is held at the body's end, if anything, with all claims met."""
-        if self._hashing is not None:
-            await self._hashing
         last, self._held = b"".join(self._held), []
-        if len(last) >= THREADED_HASH_BYTES_MIN:
-            await self._hash_aside(last)
-        elif last:
-            self._hash(last)
+        await self._sums.add(last)
+        await self._sums.settle()
         self._finish()
         if not last:
             raise StopAsyncIteration
@@ -144,14 +127,6 @@ class RequestBody:
             raise S3Failure(MAX_MESSAGE_LENGTH_EXCEEDED if self._size is None else INCOMPLETE_BODY)
         return [piece] if piece else []
 
-    def _hash(self, block: bytes) -> None:
-        self._md5.update(block)
-        for running in self._sums.values():
-            running.update(block)
-
-    def _hash_aside(self, block: bytes) -> "asyncio.Future[None]":
-        return asyncio.get_running_loop().run_in_executor(None, self._hash, block)
-
     def _finish(self) -> None:
         """Hold what was received against everything that was claimed."""
         trailers: dict[str, str] = {}
@@ -160,7 +135,7 @@ class RequestBody:
             trailers = self._decoder.trailers
         if self._size is not None and self._received != self._size:
             raise S3Failure(INCOMPLETE_BODY)
-        md5 = self._md5.digest()
+        md5 = self._sums.md5()
         if self._md5_claim is not None and self._md5_claim != md5:
             fields = {
                 "ExpectedDigest": encode_checksum(self._md5_claim),
@@ -168,10 +143,10 @@ class RequestBody:
             }
             raise S3Failure(BAD_DIGEST, fields=fields)
         if self._payload.sha256 is not None:
-            self._payload.check_sha256(self._sums[ChecksumAlgorithm.SHA256].digest())
+            self._payload.check_sha256(self._sums.digest(ChecksumAlgorithm.SHA256))
         stored: StoredChecksum | None = None
         if self._algorithm is not None:
-            digest = self._sums[self._algorithm].digest()
+            digest = self._sums.digest(self._algorithm)
             if self._claim is not None:
                 check_digest(self._algorithm, self._claim.fulfilled(trailers), digest)
             stored = StoredChecksum(self._algorithm.value, ChecksumType.FULL_OBJECT.value, encode_checksum(digest))
@@ -179,13 +154,18 @@ class RequestBody:
 
 
 async def read_all(
-    request: S3Request, *, idle_seconds: float, size_max: int, needs_integrity_claim: bool = False
+    request: S3Request,
+    batches: MD5Batches,
+    *,
+    idle_seconds: float,
+    size_max: int,
+    needs_integrity_claim: bool = False,
 ) -> bytes:
     """A control body (XML), whole and checked like any other.
 
     `needs_integrity_claim`: as S3 does for DeleteObjects, refuse a body without Content-MD5 or checksum.
     """
-    body = RequestBody(request, idle_seconds=idle_seconds, size_max=size_max, needs_length=False)
+    body = RequestBody(request, batches, idle_seconds=idle_seconds, size_max=size_max, needs_length=False)
     if needs_integrity_claim and not body.has_integrity_claim:
         raise S3Failure(INVALID_REQUEST, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     return b"".join([block async for block in body])

@@ -9,7 +9,6 @@ from liteio_base.limits import PUT_BYTES_MAX
 from liteio_contracts.object_errors import DeleteMarkerFound, NotLinkable
 from liteio_contracts.object_layer import LinkObject, ObjectInfo, ObjectReader, PutObject, ReadObject
 from liteio_gateway.context import Context
-from liteio_gateway.copied_body import CopiedBody
 from liteio_gateway.handlers.object_facts import (
     checksum_type_of,
     checksums_of,
@@ -120,7 +119,7 @@ async def _copy_bytes(
     try:
         info = reader.info
         plan = _plan(request, source, info)
-        body = CopiedBody(reader, ByteSpan(0, info.size_bytes), plan.algorithm)
+        body = context.copied_body(reader, ByteSpan(0, info.size_bytes), plan.algorithm)
         return info, await context.writes.put(plan.target, body, deadline=context.deadline())
     finally:
         await reader.close()

@@ -7,7 +7,6 @@ from liteio_base.limits import PUT_BYTES_MAX
 from liteio_contracts.object_layer import BodyFacts, PartInfo, PutPart, ReadObject
 from liteio_formats.record import StoredChecksum
 from liteio_gateway.context import Context
-from liteio_gateway.copied_body import CopiedBody
 from liteio_gateway.handlers.copying import (
     check_source_conditions,
     open_source,
@@ -52,7 +51,7 @@ async def upload_part_copy(request: S3Request, context: Context) -> Reply:
         if span.length > PUT_BYTES_MAX:
             message = f"The specified copy source is larger than the maximum allowable size: {PUT_BYTES_MAX}"
             raise S3Failure(INVALID_REQUEST, message)
-        body = CopiedBody(reader, span, algorithm_of(upload))
+        body = context.copied_body(reader, span, algorithm_of(upload))
         part = await context.multipart.put_part(order, body, deadline=context.deadline())
     finally:
         await reader.close()

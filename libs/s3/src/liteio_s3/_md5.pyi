@@ -1,0 +1,13 @@
+from collections.abc import Sequence
+
+from liteio_s3.checksums import Checksum
+
+class MD5:
+    def update(self, data: bytes | memoryview, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+# Each sum is an `MD5`, and there once.
+def update_all_avx2(updates: Sequence[tuple[Checksum, bytes]], /) -> None: ...
+
+# Only where the processor has AVX-512VL.
+def update_all_avx512vl(updates: Sequence[tuple[Checksum, bytes]], /) -> None: ...
