@@ -56,6 +56,29 @@ async def test_a_name_is_had_in_turn(tmp_path: Path) -> None:
         assert served == [0, 1, 2, 3, 4]
 
 
+async def test_a_process_whose_writers_wait_all_the_time_lets_others_in(tmp_path: Path) -> None:
+    with opened(tmp_path) as busy, opened(tmp_path) as other:
+        taken = 0
+
+        async def work() -> None:
+            nonlocal taken
+            while True:
+                async with busy.lock([b"a"], deadline=soon()):
+                    taken += 1
+                    await asyncio.sleep(0.001)
+
+        working = [asyncio.ensure_future(work()) for _ in range(3)]
+        for _ in range(5):
+            await asyncio.sleep(0.005)
+            before = taken
+            async with other.lock([b"a"], deadline=soon()):
+                assert taken - before <= 20  # Its first tries are some milliseconds apart.
+        for each in working:
+            each.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        assert await is_free(other, b"a")
+
+
 @pytest.mark.parametrize("is_same_process", [True, False])
 async def test_waiting_ends_at_the_deadline_and_leaves_nothing(tmp_path: Path, is_same_process: bool) -> None:
     with opened(tmp_path) as one, opened(tmp_path) as another:

@@ -3,6 +3,10 @@
 Open-file-description locks (fcntl(2), F_OFD_SETLK) belong to the open file, not to the process: the kernel frees them
 when the last descriptor goes, so a killed process holds nothing. Each name locks one byte at its hash; two names that
 share a byte only wait for each other. DESIGN section 6.
+
+The kernel gives a lock to whoever asks next, and that is nearly always a process that has just given it back and has
+writers waiting. So whoever has to wait holds a second byte, the name's turnstile, until it has the first one, and
+writers who have waited in their process go through the turnstile too: no process is passed over twice.
 """
 
 import ctypes
@@ -22,8 +26,9 @@ from liteio_drives.turns import Turns
 
 _FLOCK: Final = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid of struct flock on 64-bit Linux
 _PAUSE_SECONDS_MIN: Final = 0.001
-_PAUSE_SECONDS_MAX: Final = 0.05
+_PAUSE_SECONDS_MAX: Final = 0.01
 _OFFSET_BYTES: Final = 7  # offsets stay below 2**56, well inside off_t
+_TURNSTILE: Final = 1 << 56  # that of a name, behind all names
 
 # fcntl(2) as the C library has it, called so that the interpreter's lock is kept: F_OFD_SETLK never waits, and to get
 # that lock back from the drives' busy threads takes several times as long as the call.
@@ -51,10 +56,12 @@ class FileLocks:
 
     async def take(self, offset: int, deadline: Deadline) -> None:
         """Hold the byte at `offset`. Raises LockTimeout."""
-        if not self._turns.begin(offset):
+        is_first = self._turns.begin(offset)
+        if not is_first:
             await self._turns.wait(offset, deadline)
         try:
-            await self._wait_for_file(offset, deadline)
+            if not (is_first and self._set(offset, fcntl.F_WRLCK)):
+                await self._queue_up(offset, deadline)
         except BaseException:
             self._turns.end(offset)
             raise
@@ -62,6 +69,13 @@ class FileLocks:
     def give_back(self, offset: int) -> None:
         self._set(offset, fcntl.F_UNLCK)
         self._turns.end(offset)
+
+    async def _queue_up(self, offset: int, deadline: Deadline) -> None:
+        await self._wait_for_file(_TURNSTILE + offset, deadline)
+        try:
+            await self._wait_for_file(offset, deadline)
+        finally:
+            self._set(_TURNSTILE + offset, fcntl.F_UNLCK)
 
     async def _wait_for_file(self, offset: int, deadline: Deadline) -> None:
         pause = _PAUSE_SECONDS_MIN

@@ -37,6 +37,7 @@ from liteio_contracts.storage_errors import (
     Superseded,
 )
 from liteio_formats.record import Kind, Record, Space, decode_record, encode_record
+from liteio_objects.company import Company
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, count_values, errors
 from liteio_objects.guesses import Guesses
@@ -139,7 +140,7 @@ class Committer:
         since the key is likely new."""
         if _may_make_a_key(write) and self._guesses.new_key(drive_set, write.name.bucket_id) is not None:
             return None
-        return lambda: self._read(drive_set, write, deadline=deadline)
+        return lambda: self.read(drive_set, write, deadline=deadline)
 
     async def write(
         self,
@@ -147,13 +148,15 @@ class Committer:
         write: VersionWrite,
         *,
         lease: Lease | None = None,
+        company: Company | None = None,
         read: Reading | None = None,
         deadline: Deadline,
     ) -> Record:
         """Read, decide, commit to W drives at least, and start the confirm. Returns the record as committed.
 
         A key that is likely new is committed first and read only when that was refused.
-        lease: the key's lock: once it is lost no commit is begun. read: what was read already, for the first attempt.
+        lease: the key's lock: once it is lost no commit is begun. company: those who hold it together to write the key
+        blindly. read: what was read already, for the first attempt.
         Raises what `check` raises, ConditionalConflict, WriteQuorumLost, ReadQuorumLost, StoreFull, BucketChanged,
         TopologyChanged.
         """
@@ -161,7 +164,7 @@ class Committer:
         if read is None and _may_make_a_key(write):
             guess = self._guesses.new_key(drive_set, write.name.bucket_id)
         if guess is None:
-            return await self._write_read(drive_set, write, lease=lease, read=read, deadline=deadline)
+            return await self._write_read(drive_set, write, lease=lease, company=company, read=read, deadline=deadline)
         record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
         # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
         is_new = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
@@ -208,6 +211,7 @@ class Committer:
         guessed: "_Sent | None" = None,
         *,
         lease: Lease | None = None,
+        company: Company | None = None,
         read: Reading | None = None,
         deadline: Deadline,
     ) -> Record:
@@ -219,7 +223,7 @@ class Committer:
             unread = guessed if guessed.holders_max >= drive_set.code.k else None
             write = msgspec.structs.replace(write, not_before=guessed.record.time)
         for attempt in range(ATTEMPTS_MAX):
-            basis, decided = read or await self._read(drive_set, write, deadline=deadline)
+            basis, decided = read or await self.read(drive_set, write, deadline=deadline)
             read = None
             if unread is not None and (successor := await self._successor(drive_set, write, unread.record, deadline)):
                 if successor.base == unread.record.time:
@@ -233,7 +237,7 @@ class Committer:
                 if guessed is not None and is_in_doubt:
                     raise self._in_doubt(drive_set, write, *guessed)
                 raise OperationTimeout("the lock was lost before the commit")
-            record, answers = await self._attempt(drive_set, write, basis, decided, deadline=deadline)
+            record, answers = await self._attempt(drive_set, write, basis, decided, company=company, deadline=deadline)
             if self._acknowledge(drive_set, write, record, answers):
                 return record
             self._raise_unless_retriable(drive_set, write, record, answers, is_in_doubt=is_in_doubt)
@@ -259,7 +263,8 @@ class Committer:
         )
         return successor if successor is not None and successor.base >= guessed.time else None
 
-    async def _read(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Reading:
+    async def read(self, drive_set: DriveSet, write: VersionWrite, *, deadline: Deadline) -> Reading:
+        """What `write` begins with."""
         is_conditional = write.check is not None
         basis = await self._reader.basis(
             drive_set,
@@ -272,11 +277,23 @@ class Committer:
             return basis, await self._reader.version(drive_set, write.name, write.version_id, deadline=deadline)
         return basis, basis.found
 
-    def _finished(self, write: VersionWrite, basis: WriteBasis, decided: Found | None, drive_set: DriveSet) -> Record:
-        """R6: the base of a blind write is the newest time seen, of a conditional one the time it decided on."""
+    def _finished(
+        self,
+        write: VersionWrite,
+        basis: WriteBasis,
+        decided: Found | None,
+        drive_set: DriveSet,
+        company: Company | None,
+    ) -> Record:
+        """R6: the base of a blind write is the newest time seen, its company's own included; of a conditional one the
+        time it decided on."""
         base = basis.newest_seen if decided is None else decided.decided_time
+        if company is not None:
+            base = max(base, company.newest)
         # What was decided on may have been read after the rest, and be newer.
         time = self._hybrid_clock.after(max(basis.newest_seen, base, write.not_before))
+        if company is not None:
+            company.newest = time
         version_id = write.version_id if write.version_id is not None else new_version_id(time, self._randomness)
         return msgspec.structs.replace(
             write.draft,
@@ -294,11 +311,12 @@ class Committer:
         basis: WriteBasis,
         decided: Found | None,
         *,
+        company: Company | None = None,
         is_unread: bool = False,
         deadline: Deadline,
     ) -> tuple[Record, Answers[None]]:
         """One commit to the drives of the basis, and what they say."""
-        record = self._finished(write, basis, decided, drive_set)
+        record = self._finished(write, basis, decided, drive_set, company)
         if is_unread and record.kind is Kind.TOMBSTONE:  # It goes over whatever is older.
             record = msgspec.structs.replace(record, base=HybridTime(record.time - 1))
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]

@@ -12,6 +12,7 @@ from liteio_contracts.object_errors import ConditionalConflict
 from liteio_contracts.storage import CasScope, KeyName, VersionRef
 from liteio_formats.record import Kind, Record
 from liteio_objects.committing import Committer, VersionWrite
+from liteio_objects.company import Companies
 from liteio_objects.confirming import Confirmer
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.homes import Homes
@@ -39,6 +40,7 @@ class Engine:
     committer: Committer
     resolver: Resolver
     homes: Homes
+    companies: Companies
     on_incomplete: Callable[[DriveSet, VersionRef], None]
 
     @property
@@ -79,6 +81,7 @@ class Engine:
             committer,
             resolver,
             homes,
+            Companies(),
             on_incomplete,
         )
 

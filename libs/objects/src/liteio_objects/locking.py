@@ -10,6 +10,7 @@ from liteio_contracts.lock_names import bucket_lock_name, object_lock_name
 from liteio_contracts.locks import Lease, LockTimeout
 from liteio_contracts.object_errors import OperationTimeout
 from liteio_contracts.object_layer import BucketInfo
+from liteio_objects.company import Company
 from liteio_objects.engine import Engine
 
 Read = TypeVar("Read")
@@ -35,11 +36,13 @@ class hold(Generic[Read]):
     early: begins to read what the holder will want first. Where the lock is asked for on other machines, the reading
     travels with that request; on one machine it is not begun, since the lock costs nothing there. `read` gives what
     came of it.
+    is_blind: the holder writes one key whatever is there, and may share its lock with others who do: see `company`.
     """
 
-    __slots__ = ("_early", "_lock", "_reading", "lease")
+    __slots__ = ("_deadline", "_early", "_engine", "_is_blind", "_lock", "_names", "_reading", "company", "lease")
 
     lease: Lease
+    company: Company | None
 
     @overload
     def __init__(self: "hold[None]", engine: Engine, names: Sequence[bytes], *, deadline: Deadline) -> None: ...
@@ -52,6 +55,7 @@ class hold(Generic[Read]):
         *,
         deadline: Deadline,
         early: Callable[[], Coroutine[Any, Any, Read]] | None,
+        is_blind: bool = False,
     ) -> None: ...
 
     def __init__(
@@ -61,14 +65,21 @@ class hold(Generic[Read]):
         *,
         deadline: Deadline,
         early: Callable[[], Coroutine[Any, Any, Read]] | None = None,
+        is_blind: bool = False,
     ) -> None:
+        self._engine, self._names, self._deadline, self._is_blind = engine, names, deadline, is_blind
         self._early = early
+        self.company = None
         self._reading: asyncio.Task[Read] | None = None
         self._lock = engine.locks.lock(names, deadline=deadline, on_ask=None if early is None else self._begin)
 
     async def __aenter__(self) -> "hold[Read]":
         try:
-            self.lease = await self._lock.__aenter__()
+            if self._is_blind:
+                [name] = self._names
+                self.lease = self.company = await self._engine.companies.enter(name, self._lock, self._deadline)
+            else:
+                self.lease = await self._lock.__aenter__()
         except BaseException as trouble:
             self._drop_reading()
             if isinstance(trouble, LockTimeout):
@@ -79,7 +90,10 @@ class hold(Generic[Read]):
     async def __aexit__(self, *_: object) -> None:
         if self._reading is not None:
             self._drop_reading()
-        await self._lock.__aexit__(None, None, None)
+        if self.company is not None:
+            await self.company.leave()
+        else:
+            await self._lock.__aexit__(None, None, None)
 
     async def read(self) -> Read | None:
         """What was read while the lock was asked for; None when nothing was. Raises what the reading raised."""

@@ -31,7 +31,7 @@ from liteio_contracts.object_layer import (
 from liteio_contracts.storage import CasScope, KeyName
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.buckets import BucketStore
-from liteio_objects.committing import VersionWrite
+from liteio_objects.committing import Reading, VersionWrite
 from liteio_objects.conditions import condition_check
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.engine import Engine
@@ -176,24 +176,36 @@ class ObjectWriting:
             early = None
             if home.is_only:
                 early = self._engine.committer.early_read(home.drive_set, write, deadline=deadline)
+            is_blind = write.check is None
             async with hold(
-                self._engine, [object_lock(info, staged.draft.key)], deadline=deadline, early=early
+                self._engine, [object_lock(info, staged.draft.key)], deadline=deadline, early=early, is_blind=is_blind
             ) as held:
                 read = None
                 if not home.is_only or home.topology_number != self._engine.store_map.number:
                     home = await self._home(info, staged.draft.key, deadline)
                     write = self._write_of(request, info, home, staged, deadline)
                 else:
-                    read = await held.read()
+                    read = await self._read_held(held, home, write, deadline)
                 if home.drive_set is staged.place.drive_set:
                     record = await self._engine.committer.write(
-                        home.drive_set, write, lease=held.lease, read=read, deadline=deadline
+                        home.drive_set, write, lease=held.lease, company=held.company, read=read, deadline=deadline
                     )
                     return object_info(info, record, is_latest=True)
             if staged.is_linked:
                 raise NotLinkable(_ELSEWHERE)
             staged = await move_staged(staged, home, self._engine.shard_io, self._engine.randomness)
         raise OperationTimeout("the key does not stay where it was found")
+
+    async def _read_held(
+        self, held: hold[Reading], home: Place, write: VersionWrite, deadline: Deadline
+    ) -> Reading | None:
+        """What was read with the lock, or by one of those that hold it together for all of them."""
+        read = await held.read()
+        if read is not None or held.company is None or held.company.is_alone:
+            return read
+        committer = self._engine.committer
+        shared: Reading = await held.company.read(lambda: committer.read(home.drive_set, write, deadline=deadline))
+        return shared
 
     def _write_of(
         self, request: PutObject, info: BucketInfo, place: Place, staged: Staged, deadline: Deadline
@@ -305,11 +317,14 @@ class ObjectWriting:
         early = None
         if place.is_only:
             early = self._engine.committer.early_read(place.drive_set, marker(place), deadline=deadline)
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline, early=early) as held:
+        async with hold(
+            self._engine, [object_lock(info, key)], deadline=deadline, early=early, is_blind=check is None
+        ) as held:
             home = await self._home(info, key, deadline)
-            read = await held.read() if home.drive_set is place.drive_set else None
+            write = marker(home)
+            read = await self._read_held(held, home, write, deadline) if home.drive_set is place.drive_set else None
             record = await self._engine.committer.write(
-                home.drive_set, marker(home), lease=held.lease, read=read, deadline=deadline
+                home.drive_set, write, lease=held.lease, company=held.company, read=read, deadline=deadline
             )
         return DeleteResult(is_delete_marker=True, version_id=record.version_id)
 
