@@ -1,5 +1,5 @@
-"""`python -m tests.bench peers`, `growth`, `store`, `gateways`, `healing` and `kernels`; `make bench` and
-`make bench-peers` run them."""
+"""`python -m tests.bench peers`, `growth`, `store`, `gateways`, `healing`, `kernels` and `profile`; `make bench` and
+`make bench-peers` run all but the last."""
 
 import argparse
 import asyncio
@@ -15,13 +15,13 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print liteio's figures, beside its peers' where there are some.")
-    kinds = ("peers", "growth", "store", "gateways", "healing", "kernels")
+    kinds = ("peers", "growth", "store", "gateways", "healing", "kernels", "profile")
     parser.add_argument("what", choices=kinds, nargs="?", default="peers")
     parser.add_argument("--size", type=int, default=2, help="scales the number of operations of `gateways`")
     parser.add_argument(
         "--keys", type=int, default=1_000_000, help="how far `growth` goes, and among how many `healing` searches"
     )
-    peers = parser.add_argument_group("peers")
+    peers = parser.add_argument_group("peers, and --only and --seconds of profile")
     peers.add_argument("--quick", action="store_true", help="one short round over small buckets, within five minutes")
     peers.add_argument("--rounds", type=int, help="alternations of the servers (5, or 1 when quick)")
     peers.add_argument("--seconds", type=float, help="of each line's load (5, or 2 when quick)")
@@ -43,6 +43,10 @@ def main() -> None:
         from tests.bench.gateways import compare_gateways
 
         asyncio.run(compare_gateways(options.size))
+    elif options.what == "profile":
+        from tests.bench.profile import main as profile
+
+        profile(options.only, options.seconds or 6.0)
     elif options.what == "healing":
         from tests.bench.healing import measure_healing
 
