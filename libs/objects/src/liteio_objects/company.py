@@ -23,7 +23,7 @@ class Company:
     def __init__(self) -> None:
         self.newest: HybridTime = NO_TIME  # of the records that members have committed, or tried to
         self._members = 1
-        self._granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._granted: asyncio.Future[bool] | None = None  # made by the first who joins
         self._lock: AbstractAsyncContextManager[Lease] | None = None
         self._lease: Lease | None = None
         self._reading: asyncio.Future[Any] | None = None
@@ -41,22 +41,27 @@ class Company:
         try:
             self._lease = await lock.__aenter__()
         except BaseException:
-            self._granted.set_result(False)
+            self._tell(False)
             raise
         self._lock = lock
-        self._granted.set_result(True)
+        self._tell(True)
 
     async def join(self, deadline: Deadline) -> bool:
         """Wait for the lock; False when it was not to be had. Raises LockTimeout."""
         self._members += 1
+        granted = self._granted = self._granted or asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait((self._granted,), timeout=deadline.seconds_left())
-            if not self._granted.done():
+            await asyncio.wait((granted,), timeout=deadline.seconds_left())
+            if not granted.done():
                 raise LockTimeout("another writer of this process holds the lock")
         except BaseException:
             await self.leave()
             raise
-        return self._granted.result()
+        return granted.result()
+
+    def _tell(self, is_granted: bool) -> None:
+        if self._granted is not None:
+            self._granted.set_result(is_granted)
 
     async def leave(self) -> None:
         """The last one gives the lock back."""
