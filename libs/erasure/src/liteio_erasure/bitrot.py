@@ -26,6 +26,7 @@ else:
     hash256 = _highway.hash256
 
 HASH_BYTES: Final = 32
+KEEPS_LOCK: Final = HASH_KERNEL == "avx2"
 _SCHEME: Final = 1  # reaches the disk: a change of hash or key layout takes the next number
 _ADDRESS: Final = struct.Struct("<IHHQ")
 _DATA_ID_BYTES: Final = 16

@@ -8,13 +8,14 @@ from typing import Any, Final, TypeVar
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
 from liteio_base.limits import MIB
+from liteio_erasure.bitrot import KEEPS_LOCK
 from liteio_objects.tasks import OwnedTasks
 
 T = TypeVar("T")
 
-# Below this many bytes the work is done on the loop: handing it to a thread and back costs about as much, and it takes
-# well below a millisecond.
-HEAVY_BYTES: Final = MIB
+# Below this many bytes the work is done on the loop. Where hashing leaves the interpreter's lock free, handing it to a
+# thread and back costs about as much as it takes; where all of it keeps the lock, a thread would only hold up the loop.
+HEAVY_BYTES: Final = 4 * MIB if KEEPS_LOCK else MIB
 
 # Blocks of one transfer that are coded, written, read and decoded together, and how many transfers of a process may do
 # so at once. An upload holds at most one batch being gathered, one being coded or queued (1 + N/K times its bytes) and
