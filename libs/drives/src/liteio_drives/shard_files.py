@@ -33,6 +33,7 @@ from liteio_erasure.bitrot import verify_block
 from liteio_formats.footer import FooterError, ShardFooter, align_up, encode_footer
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CLOSED: Final = -1  # no descriptor
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_CREAT
 _repairs: Final = count()
 Result = TypeVar("Result")
@@ -339,7 +340,7 @@ class _Sink:
 
 
 class LocalShardReader:
-    """A ShardReader over an open descriptor."""
+    """A ShardReader over an open descriptor, which the job that reads the last block closes."""
 
     def __init__(
         self, io: ShardIO, ref: ShardRef, descriptor: int, footer: ShardFooter, first: int, count: int
@@ -352,6 +353,7 @@ class LocalShardReader:
         self._end = min(first + count, len(footer.hashes))
         self._hashes = footer.hashes[first : first + count]
         self._ahead: list[bytes] = []
+        self._guard = threading.Lock()  # held by a job at work on the descriptor
         self._is_closed = False
 
     @property
@@ -366,7 +368,7 @@ class LocalShardReader:
         wanted = min(count - len(found), self._end - first)
         if wanted > 0:
             self._next = first + wanted
-            found += await self._io.call(lambda _: self._read_blocks(first, wanted))
+            found += await self._io.call(lambda _: self._take(first, wanted))
         return found
 
     async def close(self) -> None:
@@ -374,21 +376,46 @@ class LocalShardReader:
 
     def let_go(self) -> None:
         """Close, some time soon, on a data thread while there are any."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if not self._io.threads.post(lambda _: self._io.files.close(self._descriptor)):
-            self._io.files.close(self._descriptor)
+        if not self._is_closed:
+            self._is_closed = True
+            if self._descriptor != _CLOSED and not self._io.threads.post(self._close):
+                self._close(None)
+
+    # On a data thread.
 
     def read_ahead(self) -> None:
-        """On a data thread, before anybody has the reader: what a small span needs, without another hand-off."""
+        """Before anybody has the reader: what a small span needs, without another hand-off."""
         each = max(1, self._footer.shard_block_bytes)
         count = min(self._end - self._next, READ_AHEAD_BYTES // each)
-        self._ahead = self._read_blocks(self._next, count)
+        try:
+            self._ahead = self._take(self._next, count)
+        except BaseException:
+            self._close(None)
+            raise
         self._next += count
 
+    def _take(self, first: int, count: int) -> list[bytes]:
+        with self._guard:
+            if self._is_closed:
+                raise DriveOffline("the shard's reader was closed", ref=repr(self._ref))
+            found = self._read_blocks(first, count)
+        # Closed while the job ran: `_close` found the guard held and left the descriptor to this thread.
+        if self._is_closed or first + count == self._end:
+            self._close(None)
+        return found
+
+    def _close(self, _: Any) -> None:
+        if not self._guard.acquire(blocking=False):
+            return
+        try:
+            descriptor, self._descriptor = self._descriptor, _CLOSED
+            if descriptor != _CLOSED:
+                self._io.files.close(descriptor)
+        finally:
+            self._guard.release()
+
     def verify(self) -> None:
-        """On a data thread: hash every block. Raises ShardCorrupt."""
+        """Hash every block. Raises ShardCorrupt."""
         ref = self._ref
         for number, expected in enumerate(self._footer.hashes):
             (shard,) = self._read_blocks(number, 1)

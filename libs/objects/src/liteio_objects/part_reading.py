@@ -8,6 +8,7 @@ for others only when nothing better is left.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -247,7 +248,7 @@ class PartShards:
             if not task.cancelled():
                 task.exception()  # Seen: it comes too late to matter.
             if (reader := lane.detach()) is not None:
-                await _close_all((reader,))
+                await _close(reader)
 
         self.io.retire(end())
 
@@ -295,9 +296,9 @@ class PartShards:
         self._let_go([lane for lane in self._open_lanes() if lane not in kept])
 
     def _let_go(self, lanes: Iterable[_Lane]) -> None:
-        readers = [reader for lane in lanes if (reader := lane.detach()) is not None]
-        if readers:
-            self.io.retire(_close_all(readers))
+        for lane in lanes:
+            if (reader := lane.detach()) is not None:
+                self.io.retire(_close(reader))
 
     # --- verifying ----------------------------------------------------------------------------------------------------
 
@@ -344,8 +345,7 @@ class PartShards:
                 self.alarm(BadShard(lane.drive.slot, lane.index, self.part.number, trouble))
 
 
-async def _close_all(readers: Iterable[ShardReader]) -> None:
+async def _close(reader: ShardReader) -> None:
     """A drive in trouble keeps no shard open for us: its errors do not matter here."""
-    for result in await asyncio.gather(*(reader.close() for reader in readers), return_exceptions=True):
-        if isinstance(result, BaseException) and not isinstance(result, StorageError):
-            raise result
+    with suppress(StorageError):
+        await reader.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -78,9 +79,6 @@ class ShardIO:
         self.tasks.start(self._bounded(work))
 
     async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({task}, timeout=self.call_seconds)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.call_seconds):
+                await work
