@@ -397,6 +397,57 @@ async def test_a_shard_that_opens_too_late_is_closed_again(bench: Bench, files: 
     assert open_descriptors() == before
 
 
+@pytest.mark.parametrize("size_bytes", [4096, BIG_BYTES])
+async def test_the_last_read_of_a_shard_closes_its_file(
+    bench: Bench, files: FaultyFiles, drive: LocalDrive, size_bytes: int
+) -> None:
+    record = await bench.put_staged(b"k", 5, size_bytes=size_bytes)
+    before, count = open_descriptors(), len(shard_blocks(data_of(record), size_bytes))
+    reader = await drive.open_shard(data_of(record), 0, count, deadline=bench.soon)
+    assert len(await reader.read(count)) == count
+    assert open_descriptors() == before
+    closed = files.calls["close"]
+    await reader.close()
+    await drive.shard_facts(data_of(record), verify=False, deadline=bench.soon)  # opens the same number, and closes it
+    await asyncio.sleep(0.05)
+    assert files.calls["close"] == closed + 1
+
+
+async def test_a_reader_closed_while_it_reads_keeps_its_file_until_then(
+    bench: Bench, files: FaultyFiles, drive: LocalDrive
+) -> None:
+    record = await bench.put_staged(b"k", 5, size_bytes=BIG_BYTES)
+    before, count = open_descriptors(), len(shard_blocks(data_of(record), BIG_BYTES))
+    reader = await drive.open_shard(data_of(record), 0, count, deadline=bench.soon)
+    gate = files.gates["pread"] = threading.Event()
+    reading = asyncio.ensure_future(reader.read(count))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    await reader.close()
+    await asyncio.sleep(0.05)
+    closed = files.calls.get("close", 0)
+    assert open_descriptors() == before + 1
+    del files.gates["pread"]
+    gate.set()
+    await asyncio.sleep(0.1)
+    assert (open_descriptors(), files.calls["close"]) == (before, closed + 1)
+
+
+async def test_a_shard_that_can_not_be_read_is_closed(
+    bench: Bench, drive: LocalDrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await bench.put_staged(b"k", 5, size_bytes=BIG_BYTES)
+    before = open_descriptors()
+
+    def read_blocks(*_: object) -> list[bytes]:
+        raise ShardCorrupt("the shard can not be read")
+
+    monkeypatch.setattr("liteio_drives.shard_files.LocalShardReader._read_blocks", read_blocks)
+    with pytest.raises(ShardCorrupt):
+        await drive.open_shard(data_of(record), 0, 1, deadline=bench.soon)
+    assert open_descriptors() == before
+
+
 async def test_two_repairs_of_one_shard_do_not_mix(tmp_path: Path, bench: Bench) -> None:
     record = await bench.put_staged(b"k", 5, size_bytes=BIG_BYTES)
     ref = data_of(record)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from liteio_base.limits import BLOCK_BYTES
 from liteio_erasure import CodecError, CodeParams, ShardIndexWrong, ShardSizeWrong, TooFewShards, codec_for
+from liteio_erasure.codec import PIECE_BYTES_MIN
 
 LEGAL = [CodeParams(k, m) for k in range(1, 17) for m in range(min(k, 16 - k) + 1)]
 codes = st.sampled_from(LEGAL)
@@ -58,6 +59,26 @@ def test_any_k_shards_give_the_block_and_the_lost_ones(code: CodeParams, block: 
     kept = {index: shards[index] for index in order[: code.k]}
     assert codec.decode(kept, len(block)) == block
     assert codec.rebuild(kept, order, len(block)) == dict(enumerate(shards))
+
+
+@given(codes, st.integers(0, BLOCK_BYTES), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=100)
+def test_pieces_make_the_block(code: CodeParams, length: int, chance: random.Random) -> None:
+    block = a_block(length)
+    shards = codec_for(code).encode(block)
+    kept = {index: shards[index] for index in chance.sample(range(code.width), code.k)}
+    for known in (kept, dict(enumerate(shards))):
+        assert b"".join(codec_for(code).pieces(known, length)) == block
+
+
+def test_big_data_shards_are_pieces_as_they_are() -> None:
+    codec = codec_for(CodeParams(2, 2))
+    shards = codec.encode(a_block(2 * PIECE_BYTES_MIN))
+    pieces = codec.pieces(dict(enumerate(shards)), 2 * PIECE_BYTES_MIN)
+    assert [piece is shard for piece, shard in zip(pieces, shards[:2], strict=True)] == [True, True]
+    assert len(codec.pieces(dict(enumerate(codec.encode(b"small"))), 5)) == 1
+    with pytest.raises(ShardSizeWrong):
+        codec.pieces({0: shards[0], 1: shards[1][1:]}, 2 * PIECE_BYTES_MIN)
 
 
 @given(codes, st.binary(max_size=300))

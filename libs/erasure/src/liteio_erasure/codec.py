@@ -15,12 +15,13 @@ from typing import Final
 from pyeclib.ec_iface import ECDriver, ECDriverError
 
 from liteio_base.check import BrokenBelief, check
-from liteio_base.limits import BLOCK_BYTES, MIB, SET_DRIVES_MAX
+from liteio_base.limits import BLOCK_BYTES, KIB, MIB, SET_DRIVES_MAX
 from liteio_erasure._fragments import HEADER_BYTES, learn_templates, make_header
 from liteio_erasure.code import CodeParams
 from liteio_erasure.errors import CodecError, ShardIndexWrong, ShardSizeWrong, TooFewShards
 
 _BACKEND: Final = "isa_l_rs_cauchy"
+PIECE_BYTES_MIN: Final = 256 * KIB  # to join smaller ones costs less than to send each on its own
 _FREED_BYTES_KEPT: Final = 31 * MIB  # glibc raises its thresholds for blocks of up to 32 MiB
 _CODES_MAX: Final = SET_DRIVES_MAX * SET_DRIVES_MAX  # more than there are legal pairs of K and M
 
@@ -103,6 +104,13 @@ class Codec:
             return next(iter(chosen.values()))
         return self._solve(chosen, block_length)
 
+    def pieces(self, shards: Mapping[int, bytes], block_length: int) -> list[bytes]:
+        """As `decode`, but in pieces that follow each other: big data shards are passed on as they are, not joined."""
+        size = self.params.shard_bytes(block_length)
+        if size < PIECE_BYTES_MIN or not all(index in shards for index in self._data_indexes):
+            return [self.decode(shards, block_length)]
+        return self._cut([shards[index] for index in self._data_indexes], block_length)
+
     def rebuild(self, shards: Mapping[int, bytes], wanted: Iterable[int], block_length: int) -> dict[int, bytes]:
         """The shards `wanted`, byte for byte as `encode` gave them, made from any K of the block's shards.
 
@@ -127,17 +135,19 @@ class Codec:
         return [shard if len(shard) == size else shard.ljust(size, b"\0") for shard in shards]
 
     def _join(self, data: list[bytes], block_length: int) -> bytes:
+        pieces = self._cut(data, block_length)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _cut(self, data: list[bytes], block_length: int) -> list[bytes]:
         """Data shards in order, padding cut off piecewise: cutting the joined block would copy it once more."""
         size = self.params.shard_bytes(block_length)
         for index, shard in enumerate(data):
             if len(shard) != size:
                 raise ShardSizeWrong(index, size, len(shard))
-        if self.params.k == 1:
-            return data[0]
         if len(data) * size == block_length:
-            return b"".join(data)
+            return data
         whole, rest = divmod(block_length, size)
-        return b"".join([*data[:whole], data[whole][:rest]])
+        return [*data[:whole], data[whole][:rest]]
 
     def _solve(self, shards: Mapping[int, bytes], block_length: int) -> bytes:
         try:

@@ -20,8 +20,9 @@ HEAVY_BYTES: Final = 4 * MIB if KEEPS_LOCK else MIB
 
 # Blocks of one transfer that are coded, written, read and decoded together, and how many transfers of a process may do
 # so at once. An upload holds at most one batch being gathered, one being coded or queued (1 + N/K times its bytes) and
-# one being written (N/K times): 6 to 12 MiB; a read the range being sent and the next one raw and decoded: 6 MiB. With
-# more transfers each works on single blocks, and gathers no batch while another is coded: 3 to 5 MiB and 3 MiB.
+# one being written (N/K times): 6 to 12 MiB; a read the range being sent and the next one: 4 MiB, and one block more
+# where it must be decoded. With more transfers an upload works on single blocks and gathers no batch while another is
+# coded: 3 to 5 MiB; a read fetches a range no earlier than it sends the last block of the one before: 3 MiB.
 BATCH_BLOCKS: Final = 2
 CROWD_TRANSFERS: Final = 4  # eight uploads at once then fit a worker of 200 MiB (tests/memory)
 

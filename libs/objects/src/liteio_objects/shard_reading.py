@@ -5,10 +5,12 @@ an object that is replaced meanwhile is still read to its end; `rebuild_part` an
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from liteio_base.byte_span import ByteSpan
 from liteio_base.check import check
@@ -20,7 +22,7 @@ from liteio_erasure.framing import BlockRun, ShardLayout
 from liteio_formats.record import PartEntry, Record
 from liteio_objects.part_reading import BadShard, PartShards, ShardAlarm, ShardsGone, ShardSources, no_alarm
 from liteio_objects.shard_coding import PayloadShard, sift_payloads
-from liteio_objects.shard_io import ShardIO
+from liteio_objects.shard_io import BATCH_BLOCKS, ShardIO
 from liteio_objects.shard_rebuilding import rebuild_inline, rebuild_part
 
 __all__ = [
@@ -75,6 +77,14 @@ async def open_object(
     return shards
 
 
+class _Block(NamedTuple):
+    """A block that was read."""
+
+    length: int
+    shards: Mapping[int, bytes]  # K good ones
+    wanted: ByteSpan  # of the block
+
+
 class ObjectShards:
     """An open object. Nothing is read further ahead than one range behind the one being sent."""
 
@@ -82,7 +92,7 @@ class ObjectShards:
         self._sources, self._spans, self._io, self._alarm = sources, spans, io, alarm
         self._code = CodeParams.of(sources.record.k, sources.record.m)
         self._open_parts: dict[int, asyncio.Task[PartShards]] = {}  # by place in `spans`: the present and the next
-        self._ahead: asyncio.Task[list[bytes]] | None = None
+        self._ahead: asyncio.Task[deque[_Block]] | None = None
         self._is_closed = False
         self._crowd = ExitStack()
         self._crowd.enter_context(io.crowd)
@@ -102,15 +112,17 @@ class ObjectShards:
         Raises ReadQuorumLost midway when too few good shards are left.
         """
         ranges = self._ranges()
-        next_range = next(ranges, None)
-        self._ahead = asyncio.ensure_future(next_range()) if next_range else None
+        self._read_on(ranges)
         while self._ahead is not None:
-            chunks = await self._ahead
-            next_range = next(ranges, None)
-            self._ahead = asyncio.ensure_future(next_range()) if next_range else None
-            chunks.reverse()
-            while chunks:
-                yield chunks.pop()
+            blocks = await self._ahead
+            self._ahead = None
+            while blocks:
+                # In a crowd, the next range waits until the last block of this one is being sent.
+                if self._ahead is None and (len(blocks) == 1 or not self._io.crowd.is_dense):
+                    self._read_on(ranges)
+                pieces = self._pieces(blocks.popleft())
+                while pieces:
+                    yield pieces.popleft()
 
     async def close(self) -> None:
         """Close every shard. Safe to call twice, and while a read is under way."""
@@ -125,7 +137,11 @@ class ObjectShards:
         for place in list(self._open_parts):
             await self._close_part(place)
 
-    def _ranges(self) -> Iterator[Callable[[], Awaitable[list[bytes]]]]:
+    def _read_on(self, ranges: Iterator[Callable[[], Awaitable[deque[_Block]]]]) -> None:
+        read_range = next(ranges, None)
+        self._ahead = asyncio.ensure_future(read_range()) if read_range else None
+
+    def _ranges(self) -> Iterator[Callable[[], Awaitable[deque[_Block]]]]:
         """Reads of one range each, to be called one after the other."""
         count = 1  # The first range is a single block, so that the first byte does not wait for more.
         for place, found in enumerate(self._spans):
@@ -135,22 +151,34 @@ class ObjectShards:
             while first < run.end:
                 taken = BlockRun(first, min(count, run.end - first))
                 yield partial(self._read_range, place, layout, taken, taken.end == run.end)
-                first, count = taken.end, self._io.crowd.batch_blocks
+                first, count = taken.end, BATCH_BLOCKS
 
-    async def _read_range(self, place: int, layout: ShardLayout, run: BlockRun, is_last: bool) -> list[bytes]:
+    async def _read_range(self, place: int, layout: ShardLayout, run: BlockRun, is_last: bool) -> deque[_Block]:
         shards = await self._opened(place)
         if place + 1 < len(self._spans):
             self._start_opening(place + 1)
-        codec = codec_for(self._code)
-        blocks = await shards.read(run.count, lambda length, found: codec.decode(found, length))
+        found = await shards.read(run.count, lambda length, good: (length, self._best(good)))
         if is_last:
             await self._close_part(place)
         span = self._spans[place].span
-        for offset in {0, run.count - 1}:  # Only the first and the last block of a span may be wanted in part.
-            wanted = layout.wanted_in_block(run.first + offset, span)
-            if wanted.length < len(blocks[offset]):
-                blocks[offset] = blocks[offset][wanted.start : wanted.end]
-        return blocks
+        return deque(
+            _Block(*block, layout.wanted_in_block(number, span)) for number, block in enumerate(found, run.first)
+        )
+
+    def _best(self, good: Mapping[int, bytes]) -> Mapping[int, bytes]:
+        """No more than decoding takes: what came besides need not be kept until the block is sent."""
+        return {index: good[index] for index in sorted(good)[: self._code.k]}
+
+    def _pieces(self, block: _Block) -> deque[bytes]:
+        """What is wanted of a block. It is decoded here, so that of a range no more than one block is held twice."""
+        found: deque[bytes] = deque()
+        start = 0
+        for piece in codec_for(self._code).pieces(block.shards, block.length):
+            met = ByteSpan(start, len(piece)).meet(block.wanted)
+            if met.length:
+                found.append(piece[met.start - start : met.end - start])  # a whole piece is not copied
+            start += len(piece)
+        return found
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
