@@ -31,7 +31,7 @@ FROM libraries AS members
 COPY libs /src/libs
 COPY services /src/services
 RUN set -eu; \
-    /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /members /src/libs/* /src/services/*; \
+    /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /members /src/libs/*/ /src/services/*/; \
     /opt/build/bin/pip --python /opt/liteio/bin/python install --no-index --no-deps --prefix /opt/members /members/*.whl
 
 FROM python AS runtime
