@@ -30,8 +30,9 @@ from liteio_formats.record import Space
 _PUT_SECONDS_MAX: Final = 3.0
 _STORE_BYTES: Final = 64 << 20
 _FILL_PIECE: Final = bytes(64 << 10)
-_REFUSED_AFTER: Final = 60  # tasks: what still fits into the pages that the server has begun
+_REFUSED_AFTER: Final = 1000  # tasks, at most: some fit into what the server has begun, or gives back meanwhile
 _AWAY: Final = 2  # the node that misses writes
+_NOTICED_SECONDS: Final = 7.0  # healers look every five; without the bus nobody else tells them what a node has missed
 _VERSIONED: Final = f"{BUCKET}-versions"
 
 
@@ -91,6 +92,7 @@ def _write_without_a_node(rig: Rig, keeper: Keeper, prefix: str) -> float:
         must(keeper.put(f"{prefix}/{number}", gateway=number % 2), "a write without the bus and one node")
         longest = max(longest, time.monotonic() - began)
     require(longest < _PUT_SECONDS_MAX, f"a write took {longest:.1f} s")
+    time.sleep(_NOTICED_SECONDS)
     node.start()
     return longest
 

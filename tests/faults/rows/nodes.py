@@ -25,6 +25,7 @@ from tests.support.rig import Rig, Usage
 from liteio_drives.remote.limits import LEASE_SECONDS
 
 _DRAIN_SECONDS: Final = 30.0
+_READ_BYTES: Final = 32_000_000  # more than sockets and a gateway hold
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -201,8 +202,8 @@ async def _kill_nodes(rig: Rig, count: int, chance: random.Random) -> None:
 @row(
     29,
     "kill -9 of a gateway in the body of a PUT and of a GET",
-    "a raw client sends half of 2 MB, and takes half of 4 MB, when its gateway is killed; then the key is written "
-    "through another",
+    "a raw client sends half of 2 MB, and takes a quarter of 32 MB, when its gateway is killed; then the key is "
+    "written through another",
     unit="kills of each kind",
     bounded=2,
     full=50,
@@ -212,13 +213,13 @@ def gateway_killed(trial: Trial) -> str:
     longest = 0.0
     with cluster_in(trial) as rig:
         keeper = Keeper(rig, trial.seed)
-        must(keeper.put("large", gateway=1, size=4_000_000), "the object that is read")
+        must(keeper.put("large", gateway=1, size=_READ_BYTES), "the object that is read")
         for number in range(trial.count):
             key = f"half/{number}"
             if number % 2:
                 must(keeper.put(key, gateway=1, size=900), "what is there before")
             _break_in_put(rig, key)
-            _break_in_get(rig, "large", 4_000_000)
+            _break_in_get(rig, "large", _READ_BYTES)
             if key in keeper.keys:
                 keeper.read(key, gateway=1)
             else:
