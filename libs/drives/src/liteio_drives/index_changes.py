@@ -92,7 +92,7 @@ class _Facts(NamedTuple):
     @property
     def register_time(self) -> int:
         row_time = self.register[0].time if self.register else 0
-        return max(row_time, self.tombstones[0][0] if self.tombstones else 0)
+        return max(row_time, _newest(self.tombstones))
 
     @property
     def is_only_version(self) -> bool:
@@ -102,7 +102,7 @@ class _Facts(NamedTuple):
     @property
     def visible(self) -> list[Held]:
         """The register's rows that no tombstone hides."""
-        return _visible(self.register, self.tombstones[0][0] if self.tombstones else 0)
+        return _visible(self.register, _newest(self.tombstones))
 
     def of_time(self, row: RowView) -> Held | None:
         """The row of that time: the very record, unless it is damaged, or two writers chose one time."""
@@ -216,7 +216,7 @@ class Changes:
             return
         mentioned = self.buckets.incarnations_named(at.bucket, at.key) if at.space == Space.BUCKET else ()
         rows = self.rows.of_version(at, version, newest)
-        before = _visible(rows, tombstones[0][0] if tombstones else 0)
+        before = _visible(rows, _newest(tombstones))
         self.rows.clear_mark(at, version, ref.time)
         row = next((row for row in rows if row.time == ref.time), None)
         if row:
@@ -336,14 +336,14 @@ class Changes:
         if is_tombstone:
             self.rows.add_tombstone(at, row, now_ns)
             if facts.register:
-                objects = -self._hide_only_version(at, row, facts) if facts.is_only_version else self._mend_head(at)
+                objects = -self._hide_only_version(at, facts) if facts.is_only_version else self._mend_head(at)
                 self._count(at, facts.visible, [], objects)
         else:
             self._add_value(at, row, facts)
         if at.space == Space.BUCKET:
             self.buckets.settle_standing(at.bucket, at.key)
 
-    def _hide_only_version(self, at: KeyAt, row: RowView, facts: _Facts) -> int:
+    def _hide_only_version(self, at: KeyAt, facts: _Facts) -> int:
         """As `_mend_head` after a tombstone that hides all that the key has. Returns how many live rows there were."""
         live = [held for held in facts.newest if held.live]
         for held in live:
@@ -389,7 +389,7 @@ class Changes:
             for row in gone:
                 self._remove(at, row, now_ns)
             objects = self._mend_head(at, was_live=True) if any(row.live for row in gone) else 0
-            self._count(at, _visible(gone, tombstones[0][0] if tombstones else 0), [], objects)
+            self._count(at, _visible(gone, _newest(tombstones)), [], objects)
         if tombstones and tombstones[-1][0] < before:
             self.rows.remove_tombstones(at, version, before=before)
 
@@ -466,6 +466,11 @@ class Changes:
         self.buckets.settle_standing(at.bucket, at.key)
         for bucket_id in mentioned - self.buckets.incarnations_named(at.bucket, at.key):
             self.buckets.set_standing(bucket_id, 0, Standing.UNKNOWN)
+
+
+def _newest(tombstones: Tombstones) -> int:
+    """Their newest time, 0 when there are none."""
+    return tombstones[0][0] if tombstones else 0
 
 
 def _visible(rows: list[Held], hidden_until: int) -> list[Held]:
