@@ -167,8 +167,7 @@ class Committer:
             return await self._write_read(drive_set, write, lease=lease, company=company, read=read, deadline=deadline)
         record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
         # A drive that holds something of the key may hold something newer: a writer that reads comes after it.
-        is_new = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
-        if is_new and self._acknowledge(drive_set, write, record, answers):
+        if not _is_superseded(answers) and self._acknowledge(drive_set, write, record, answers):
             return record
         self._guesses.forget(drive_set, write.name.bucket_id)
         if count_values(answers) + _count_refusals(answers) < drive_set.code.write_quorum:
@@ -190,8 +189,7 @@ class Committer:
         record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
         if _count_refusals(answers) == len(answers):
             return None
-        is_newest = not any(isinstance(trouble, Superseded) for trouble in errors(answers))
-        if is_newest and self._acknowledge(drive_set, write, record, answers):
+        if not _is_superseded(answers) and self._acknowledge(drive_set, write, record, answers):
             return record
         self._guesses.forget(drive_set, write.name.bucket_id)
         if count_values(answers) < drive_set.code.write_quorum:
@@ -431,7 +429,7 @@ class Committer:
         """
         troubles = errors(answers)
         refusals = [trouble for trouble in troubles if isinstance(trouble, _REFUSALS)]
-        is_superseded = any(isinstance(trouble, Superseded) for trouble in refusals)
+        is_superseded = _is_superseded(answers)
         if count_values(answers) or len(refusals) < len(troubles) or (is_in_doubt and not is_superseded):
             raise self._in_doubt(drive_set, write, record, answers)
         if is_superseded:
@@ -457,6 +455,10 @@ class _Sent(NamedTuple):
     def holders_max(self) -> int:
         """How many drives have taken it, or may have."""
         return len(self.answers) - _count_refusals(self.answers)
+
+
+def _is_superseded(answers: Answers[None]) -> bool:
+    return any(isinstance(trouble, Superseded) for trouble in errors(answers))
 
 
 def _count_refusals(answers: Answers[None]) -> int:
