@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from liteio_base.ids import DataId
-from liteio_erasure.bitrot import HASH_KERNEL, hash_block
+from liteio_erasure.bitrot import HASH_KERNEL, hash_blocks
 from liteio_erasure.code import CodeParams
 from liteio_erasure.codec import codec_for
 from liteio_s3.checksums import Checksum
@@ -46,5 +46,11 @@ def _kernels() -> Iterator[tuple[str, Callable[[], object], int]]:
             update_all(updates)
 
         yield f"MD5, {MD5_KERNEL}, {count} of {MD5_LANES} lanes", together, count * _BLOCK_BYTES
-    yield f"HighwayHash-256, {HASH_KERNEL}, shards of 512 KiB", lambda: hash_block(shard, _DATA_ID, 1, 0, 0), len(shard)
+    for count in (1, 2, 3, 4):
+        shards, places = [shard] * count, [(index, 0) for index in range(count)]
+
+        def hashed(shards: list[bytes] = shards, places: list[tuple[int, int]] = places) -> None:
+            hash_blocks(shards, _DATA_ID, 1, places)
+
+        yield f"HighwayHash-256, {HASH_KERNEL}, {count} shards of 512 KiB", hashed, count * len(shard)
     yield "erasure coding 2+2", lambda: codec.encode(blocks[0]), _BLOCK_BYTES

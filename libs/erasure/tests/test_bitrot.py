@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_base.ids import DataId
-from liteio_erasure import bitrot, hash_block, verify_block
+from liteio_erasure import bitrot, hash_block, hash_blocks, verify_block, wrong_blocks
 
 DATA_ID = DataId("00112233445566778899aabbccddeeff")
 SHARD = bytes(range(256))
@@ -45,9 +45,13 @@ def test_the_key_is_the_documented_one() -> None:
     assert hash_block(SHARD, DATA_ID, 3, 5, 1000) == highwayhash_256(key, SHARD)
 
 
-def _kernels() -> list[Callable[[bytes, bytes], bytes]]:
+def _package(keys: list[bytes], pieces: list[bytes]) -> list[bytes]:
+    return [highwayhash_256(key, piece) for key, piece in zip(keys, pieces, strict=True)]
+
+
+def _kernels() -> list[Callable[[list[bytes], list[bytes]], list[bytes]]]:
     """All that may compute the hash here: the package, and the kernel for AVX2 where there is one."""
-    return [highwayhash_256, *([bitrot.hash256] if bitrot.HASH_KERNEL == "avx2" else [])]
+    return [_package, *([bitrot.hash256_each] if bitrot.HASH_KERNEL == "avx2" else [])]
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks /proc/cpuinfo what the processor can")
@@ -59,12 +63,30 @@ def test_the_kernel_is_there_where_the_processor_has_avx2() -> None:
 @pytest.mark.parametrize("length", [*range(130), 2048, 2049, 64 * 1024 + 5, 1024 * 1024 - 1])
 def test_the_kernels_agree_on_every_length(length: int) -> None:
     key, data = bytes(range(32)), bytes(number * 7 % 251 for number in range(length))
-    assert {kernel(key, data) for kernel in _kernels()} == {highwayhash_256(key, data)}
+    for kernel in _kernels():
+        assert kernel([key], [data]) == [highwayhash_256(key, data)]
 
 
-@given(key=st.binary(min_size=32, max_size=32), data=st.binary(max_size=300))
-def test_the_kernels_agree(key: bytes, data: bytes) -> None:
-    assert {kernel(key, data) for kernel in _kernels()} == {highwayhash_256(key, data)}
+@given(st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.binary(max_size=300)), max_size=11))
+def test_the_kernels_agree_on_any_pieces_together(pairs: list[tuple[bytes, bytes]]) -> None:
+    keys, pieces = [key for key, _ in pairs], [piece for _, piece in pairs]
+    for kernel in _kernels():
+        assert kernel(keys, pieces) == _package(keys, pieces)
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=80), st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1)), max_size=9),
+    st.data(),
+)
+def test_blocks_hashed_together_are_the_same_and_a_wrong_one_shows(
+    blocks: list[tuple[bytes, int, int]], data: st.DataObject
+) -> None:
+    shards, places = [shard for shard, _, _ in blocks], [place for _, *place in blocks]
+    hashes = hash_blocks(shards, DATA_ID, 3, [(index, block) for index, block in places])
+    assert hashes == [hash_block(shard, DATA_ID, 3, *place) for shard, place in zip(shards, places, strict=True)]
+    wrong = sorted(data.draw(st.sets(st.integers(0, len(blocks) - 1)))) if blocks else []
+    stored = [bytes(32) if number in wrong else found for number, found in enumerate(hashes)]
+    assert wrong_blocks(shards, stored, DATA_ID, 3, [(index, block) for index, block in places]) == wrong
 
 
 def test_without_the_kernel_the_package_computes_the_same() -> None:
@@ -79,19 +101,21 @@ def test_without_the_kernel_the_package_computes_the_same() -> None:
 @pytest.mark.skipif(bitrot.HASH_KERNEL != "avx2", reason="there is no kernel of its own here")
 def test_the_kernel_refuses_what_is_no_key_and_no_data() -> None:
     with pytest.raises(ValueError, match="a key has 32 bytes, not 31"):
-        bitrot.hash256(bytes(31), b"")
-    for wrong in ((bytes(32), bytearray(4)), ("key", b""), (bytes(32),)):
-        with pytest.raises(TypeError, match="both bytes"):
-            bitrot.hash256(*wrong)
+        bitrot.hash256_each([bytes(31)], [b""])
+    with pytest.raises(ValueError, match="1 keys for 2 pieces"):
+        bitrot.hash256_each([bytes(32)], [b"", b""])
+    for wrong in (([bytes(32)], [bytearray(4)]), (["key"], [b""]), (bytes(32), b""), ([bytes(32)],)):
+        with pytest.raises(TypeError, match=r"bytes|a list of keys and a list of pieces"):
+            bitrot.hash256_each(*wrong)
 
 
 @pytest.mark.parametrize("kernel", _kernels())
-def test_it_is_highwayhash(kernel: Callable[[bytes, bytes], bytes]) -> None:
+def test_it_is_highwayhash(kernel: Callable[[list[bytes], list[bytes]], list[bytes]]) -> None:
     """MinIO's published bitrot self-test: 32 rounds, each hashing the sums so far, under its own key."""
     key = bytes.fromhex("4be734fa8e238acd263e83e6bb968552040f935da39f441497e09d1322de36a0")
     message = digest = b""
     for _ in range(32):
-        digest = kernel(key, message)
+        [digest] = kernel([key], [message])
         message += digest
     assert digest.hex() == "39c0407ed3f01b18d22c85db4aeff11e060ca5f43131b0126731ca197cd42313"
 

@@ -314,9 +314,9 @@ class PartShards:
         self, run: BlockRun, fetched: Mapping[int, _Fetched], make: Callable[[int, Mapping[int, bytes]], T]
     ) -> list[T] | None:
         """Verify what was not yet looked at, then make the blocks; None when too few shards of one are good."""
-        for index, lane in fetched.items():
-            if lane.bad is None:
-                lane.bad = bad_places(self._address, index, run.first, lane.run)
+        unseen = {index: lane.run for index, lane in fetched.items() if lane.bad is None}
+        for index, bad in bad_places(self._address, run.first, unseen).items():
+            fetched[index].bad = bad
         if self._missing(run, fetched) > 0:
             return None
         return [

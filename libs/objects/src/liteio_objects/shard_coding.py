@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from liteio_base.ids import DataId
 from liteio_contracts.storage import ShardRef
-from liteio_erasure.bitrot import hash_block, verify_block
+from liteio_erasure.bitrot import hash_blocks, wrong_blocks
 from liteio_erasure.code import CodeParams
 from liteio_erasure.codec import codec_for
 from liteio_formats.record import PartEntry
@@ -38,39 +38,49 @@ class PartAddress(NamedTuple):
     def shard(self, shard_index: int) -> ShardRef:
         return ShardRef(self.data_id, self.part_number, shard_index)
 
-    def hash(self, shard: bytes, shard_index: int, block_number: int) -> bytes:
-        return hash_block(shard, self.data_id, self.part_number, shard_index, block_number)
+    def hashes(self, shards: Sequence[bytes], places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """`places`: shard index and block number of each."""
+        return hash_blocks(shards, self.data_id, self.part_number, places)
 
-    def verifies(self, shard: bytes, expected: bytes, shard_index: int, block_number: int) -> bool:
-        return verify_block(shard, expected, self.data_id, self.part_number, shard_index, block_number)
+    def wrong(self, shards: Sequence[bytes], expected: Sequence[bytes], places: Sequence[tuple[int, int]]) -> list[int]:
+        """Which of them, counted from 0, are not what was written at their places."""
+        return wrong_blocks(shards, expected, self.data_id, self.part_number, places)
 
 
 def code_blocks(code: CodeParams, address: PartAddress, first_block: int, blocks: Sequence[bytes]) -> list[ShardRun]:
     """Code and hash consecutive blocks of a part. Returns one run a shard index."""
     codec = codec_for(code)
     coded = [codec.encode(block) for block in blocks]
-    return [hashed_run(address, index, first_block, [shards[index] for shards in coded]) for index in range(code.width)]
-
-
-def hashed_run(address: PartAddress, shard_index: int, first_block: int, shards: Sequence[bytes]) -> ShardRun:
-    return ShardRun(
-        shards, [address.hash(shard, shard_index, first_block + place) for place, shard in enumerate(shards)]
+    runs = hashed_runs(
+        address, first_block, {index: [shards[index] for shards in coded] for index in range(code.width)}
     )
+    return list(runs.values())
 
 
-def bad_places(address: PartAddress, shard_index: int, first_block: int, run: ShardRun) -> frozenset[int]:
-    """Which shards of a run, counted from its first, are not what was written at their address."""
-    return frozenset(
-        place
-        for place, (shard, expected) in enumerate(zip(run.shards, run.hashes, strict=True))
-        if not address.verifies(shard, expected, shard_index, first_block + place)
-    )
+def hashed_runs(address: PartAddress, first_block: int, shards: Mapping[int, Sequence[bytes]]) -> dict[int, ShardRun]:
+    """Runs of shards that begin with the same block, by shard index."""
+    hashes = iter(address.hashes([shard for run in shards.values() for shard in run], _places(first_block, shards)))
+    return {index: ShardRun(run, [next(hashes) for _ in run]) for index, run in shards.items()}
+
+
+def bad_places(address: PartAddress, first_block: int, runs: Mapping[int, ShardRun]) -> dict[int, frozenset[int]]:
+    """Of each run, by shard index, which of its shards, counted from its first, are not what was written at their
+    address. All runs begin with the same block."""
+    places = _places(first_block, {index: run.shards for index, run in runs.items()})
+    shards = [shard for run in runs.values() for shard in run.shards]
+    hashes = [stored for run in runs.values() for stored in run.hashes]
+    wrong = [places[number] for number in address.wrong(shards, hashes, places)]
+    return {index: frozenset(block - first_block for at, block in wrong if at == index) for index in runs}
+
+
+def _places(first_block: int, shards: Mapping[int, Sequence[bytes]]) -> list[tuple[int, int]]:
+    return [(index, first_block + place) for index, run in shards.items() for place in range(len(run))]
 
 
 def code_payloads(code: CodeParams, address: PartAddress, body: bytes) -> tuple[PayloadShard, ...]:
     """The inline shards of a body of at most one block, by shard index."""
     shards = codec_for(code).encode(body)
-    return tuple(PayloadShard(shard, address.hash(shard, index, 0)) for index, shard in enumerate(shards))
+    return tuple(map(PayloadShard, shards, address.hashes(shards, [(index, 0) for index in range(code.width)])))
 
 
 def sift_payloads(
@@ -80,12 +90,18 @@ def sift_payloads(
     address, shard_bytes = PartAddress(part.data_id, part.number), code.shard_bytes(part.size_bytes)
     good: dict[int, bytes] = {}
     bad: list[int] = []
-    for index in sorted(payloads):
-        if len(good) == code.k:
-            break
-        shard, expected = payloads[index]
-        if len(shard) == shard_bytes and address.verifies(shard, expected, index, 0):
-            good[index] = shard
-        else:
-            bad.append(index)
+    waiting = sorted(payloads)
+    while waiting and len(good) < code.k:
+        missing = code.k - len(good)
+        looked, waiting = waiting[:missing], waiting[missing:]
+        shards, hashes = (
+            [payloads[index].payload for index in looked],
+            [payloads[index].payload_hash for index in looked],
+        )
+        wrong = address.wrong(shards, hashes, [(index, 0) for index in looked])
+        for number, index in enumerate(looked):
+            if number in wrong or len(shards[number]) != shard_bytes:
+                bad.append(index)
+            else:
+                good[index] = shards[number]
     return good, bad

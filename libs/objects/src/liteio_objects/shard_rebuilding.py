@@ -12,7 +12,7 @@ from liteio_erasure.framing import ShardLayout
 from liteio_formats.record import PartEntry, Record
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.part_reading import PartShards, ShardAlarm, ShardSources, no_alarm
-from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, hashed_run, sift_payloads
+from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, hashed_runs, sift_payloads
 from liteio_objects.shard_io import BATCH_BLOCKS, ShardIO
 from liteio_objects.shard_spread import ShardSpread, SpreadPlan
 
@@ -29,7 +29,8 @@ def rebuild_inline(
         return {}
     address = PartAddress(part.data_id, part.number)
     rebuilt = codec_for(code).rebuild(good, wanted, part.size_bytes)
-    return {index: PayloadShard(shard, address.hash(shard, index, 0)) for index, shard in rebuilt.items()}
+    hashes = address.hashes(list(rebuilt.values()), [(index, 0) for index in rebuilt])
+    return dict(zip(rebuilt, map(PayloadShard, rebuilt.values(), hashes), strict=True))
 
 
 async def rebuild_part(
@@ -104,7 +105,5 @@ class _Rebuilding:
             first_block += len(blocks)
 
     def _runs(self, first_block: int, blocks: list[dict[int, bytes]]) -> dict[int, ShardRun]:
-        return {
-            index: hashed_run(self._address, index, first_block, [block[index] for block in blocks])
-            for index in self._wanted
-        }
+        shards = {index: [block[index] for block in blocks] for index in self._wanted}
+        return hashed_runs(self._address, first_block, shards)
