@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.bench.credentials import ACCESS_KEY, SECRET_KEY
-from tests.bench.load import Load
+from tests.bench.load import DELETED_TOGETHER, Load
 
 PROCESSES: Final = 2
 BUCKET: Final = "bench"
@@ -40,6 +40,7 @@ LINES: Final = (
     Line("STAT 4 KiB", "HEAD", SMALL_BYTES, 1.5),
     Line("mixed 4 KiB", "MIXED", SMALL_BYTES, 3.0),
     Line("DELETE 4 KiB", "DELETE", SMALL_BYTES, 3.0),
+    Line(f"DELETE 4 KiB, {DELETED_TOGETHER} keys a request", "DELETE_MANY", SMALL_BYTES, 3.0),
     Line("LIST 1,000 keys a page", "LIST", 0, 5.0),
     Line("versioned PUT 4 KiB to one key", "PUT_VERSION", SMALL_BYTES, 5.0),
     Line("PUT 1 MiB", "PUT", MEDIUM_BYTES, 1.2),
@@ -83,7 +84,8 @@ def select_lines(only: str) -> list[Line]:
 
 
 def loads_of(line: Line, scale: Scale, port: int, round_number: int, made: list[int]) -> list[Load]:
-    """One load a process. `made`: how many keys the round's PUT of small objects made in each, for DELETE to delete."""
+    """One load a process. `made`: how many keys there are in each for a line that deletes them, from the round's PUT of
+    small objects, or by `puts_before`."""
     clients = (scale.large_clients if line.is_large else scale.clients) // PROCESSES
     bucket, prefix, keys = BUCKET, "small/{}/", scale.small_keys // PROCESSES
     counts = [_UNBOUNDED] * PROCESSES
@@ -98,7 +100,22 @@ def loads_of(line: Line, scale: Scale, port: int, round_number: int, made: list[
     elif line.operation in ("PUT", "DELETE"):
         prefix, keys = f"made/{round_number}/{{}}/", 0
         counts = made if line.operation == "DELETE" else counts
+    elif line.operation == "DELETE_MANY":
+        prefix, keys, counts = _many(round_number), 0, [count // DELETED_TOGETHER for count in made]
     return _loads(port, bucket, line.operation, prefix, counts, clients, line.size_bytes, scale.seconds, keys)
+
+
+def puts_before(line: Line, scale: Scale, port: int, round_number: int) -> list[Load]:
+    """What makes the keys that the line deletes, and that nothing else made in the round."""
+    loads = loads_of(replace(line, operation="PUT"), scale, port, round_number, [])
+    if line.operation == "DELETE_MANY":
+        prefix, seconds = _many(round_number), 2 * scale.seconds
+        loads = [replace(load, prefix=prefix.format(at), seconds=seconds) for at, load in enumerate(loads)]
+    return loads
+
+
+def _many(round_number: int) -> str:
+    return f"many/{round_number}/{{}}/"
 
 
 def _loads(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from tests.bench.lines import SMALL_BYTES, VERSIONS_FILL, Line, Scale, fills_of, loads_of
+from tests.bench.lines import SMALL_BYTES, VERSIONS_FILL, Line, Scale, fills_of, loads_of, puts_before
 from tests.bench.load import Result, merged, quantile, run_loads
 from tests.bench.servers import Running, Server, running
 
@@ -64,10 +64,9 @@ async def measure_lines(
     made: list[int] = []
     await _warm_up(process, scale)
     for line in lines:
-        is_delete = line.operation == "DELETE"
-        if is_delete and not made:  # the line that makes them was not asked for
-            put = Line("", "PUT", SMALL_BYTES, 0.0)
-            made = [one.attempts for one in await run_loads(loads_of(put, scale, process.port, round_number, []))]
+        if line.operation == "DELETE_MANY" or (line.operation == "DELETE" and not made):
+            puts = puts_before(line, scale, process.port, round_number)
+            made = [one.attempts for one in await run_loads(puts)]
         loads = loads_of(line, scale, process.port, round_number, made)
         async with _watched(process) as used:
             results = await run_loads(loads)

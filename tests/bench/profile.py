@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from tests.bench.lines import QUICK, Line, Scale, loads_of
+from tests.bench.lines import QUICK, Line, Scale, loads_of, puts_before
 from tests.bench.load import merged, run_loads
 from tests.bench.measuring import fill
 from tests.bench.servers import SERVERS, Running, ports_for_server, running
@@ -104,10 +104,9 @@ async def _profile(process: Running, line: Line, scale: Scale, folder: Path) -> 
 
 async def _made(process: Running, line: Line, scale: Scale, number: int) -> list[int]:
     """What a DELETE is to delete."""
-    if line.operation != "DELETE":
+    if not line.operation.startswith("DELETE"):
         return []
-    put = replace(line, operation="PUT")
-    loads = loads_of(put, replace(scale, seconds=2 * scale.seconds), process.port, number, [])
+    loads = puts_before(line, replace(scale, seconds=2 * scale.seconds), process.port, number)
     return [one.attempts for one in await run_loads(loads)]
 
 

@@ -31,9 +31,9 @@ class Signer:
         self._second = 0
         self._date = ""  # of that second, as it is sent
 
-    def head(self, method: str, path: str, query: str = "", body_bytes: int = 0) -> bytes:
+    def head(self, method: str, path: str, query: str = "", body_bytes: int = 0, *, content_md5: str = "") -> bytes:
         """The request up to its body. `query` is encoded and in order. Bodies are not hashed into the signature, as
-        SDKs do over TLS."""
+        SDKs do over TLS. `content_md5`: in Base64, where one is asked for."""
         now = self._now()
         payload = _UNSIGNED if body_bytes else EMPTY_SHA256
         names = "host;x-amz-content-sha256;x-amz-date"
@@ -45,10 +45,11 @@ class Signer:
         to_sign = f"AWS4-HMAC-SHA256\n{now}\n{self._scope}\n{digest}"
         signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
         target = f"{path}?{query}" if query else path
+        md5_header = f"Content-MD5: {content_md5}\r\n" if content_md5 else ""
         return (
             f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nx-amz-date: {now}\r\n"
             f"x-amz-content-sha256: {payload}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={self._credential}, "
-            f"SignedHeaders={names}, Signature={signature}\r\nContent-Length: {body_bytes}\r\n\r\n"
+            f"SignedHeaders={names}, Signature={signature}\r\n{md5_header}Content-Length: {body_bytes}\r\n\r\n"
         ).encode()
 
     def _now(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import pytest  # the path comes first
-from tests.bench.lines import FULL, LINES, PROCESSES, QUICK, Line, Scale, fills_of, loads_of, select_lines
+from tests.bench.lines import FULL, LINES, PROCESSES, QUICK, Line, Scale, fills_of, loads_of, puts_before, select_lines
 
 READS = [line for line in LINES if line.operation in ("GET", "HEAD", "MIXED")]
 
@@ -28,12 +28,16 @@ def test_what_is_read_was_filled_in_with_that_size(line: Line, scale: Scale) -> 
 
 def test_delete_asks_for_the_keys_that_the_rounds_put_made_and_no_others() -> None:
     [put] = [line for line in LINES if line.name == "PUT 4 KiB"]
-    [delete] = select_lines("delete")
+    delete, many = select_lines("delete")
     puts, deletes = loads_of(put, FULL, 1, 3, []), loads_of(delete, FULL, 1, 3, [7, 9])
     assert [load.prefix for load in deletes] == [load.prefix for load in puts]
     assert [load.count for load in deletes] == [7, 9]
     assert {load.keys for load in [*puts, *deletes]} == {0}
     assert loads_of(put, FULL, 1, 4, [])[0].prefix != puts[0].prefix
+    puts, requests = puts_before(many, FULL, 1, 3), loads_of(many, FULL, 1, 3, [750, 900])
+    assert [load.prefix for load in requests] == [load.prefix for load in puts] != [load.prefix for load in deletes]
+    assert [load.count for load in requests] == [7, 9]
+    assert {(load.operation, load.keys) for load in puts} == {("PUT", 0)}
 
 
 def test_all_clients_of_a_line_are_twenty_in_the_full_run() -> None:

@@ -53,6 +53,7 @@ def warp_runs(scale: Scale) -> tuple[WarpRun, ...]:
         WarpRun(
             "warp delete 4 KiB", ("delete", *small, "--objects", str(scale.small_keys * 4), "--batch", "1"), "DELETE"
         ),
+        WarpRun("warp delete 4 KiB, 100 keys a request", ("delete", *small), "DELETE"),
         WarpRun("warp mixed 4 KiB", ("mixed", *small, *objects), ""),
         WarpRun("warp multipart 8 x 8 MiB", ("multipart", "--parts", "8", "--part.size", "8MiB"), "GET"),
         WarpRun("warp versioned 4 KiB", ("versioned", *small, *objects), ""),
