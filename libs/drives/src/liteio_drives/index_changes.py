@@ -109,6 +109,14 @@ class _Facts(NamedTuple):
         return next((held for held in self.register if held.time == row.time), None)
 
 
+class _Removal(NamedTuple):
+    """A tombstone that came to a register of one row and nothing else: what its confirm has to remove."""
+
+    time: int
+    at: KeyAt
+    row: Held
+
+
 class Changes:
     """Every method runs inside a write transaction and may raise half way: the caller's savepoint undoes it."""
 
@@ -123,6 +131,7 @@ class Changes:
         self.live_index = LiveIndex(sql)
         self._require_file = require_file
         self._newcomers: dict[Register, tuple[int, KeyAt]] = {}
+        self._removals: dict[Register, _Removal] = {}
 
     def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
         """One row is checked wholly before it is written; several need a savepoint around them."""
@@ -161,6 +170,14 @@ class Changes:
         if time == ref.time:
             self.rows.clear_mark(at, version, time)
             return
+        removal = self._removals.get(register)
+        if removal is not None and removal.time == ref.time:
+            del self._removals[register]
+            if self.rows.is_still_so(register):
+                for marked_time in (removal.time, removal.row.time):
+                    self.rows.clear_mark(removal.at, version, marked_time)
+                self.rows.remove_row(removal.at, removal.row)
+                return
         survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         rows = self.rows.of_version(at, version, newest)
@@ -184,7 +201,15 @@ class Changes:
 
     def look_ahead(self, registers: Sequence[Register]) -> None:
         """Look at once at what the transaction's jobs will ask about, one by one (RowTable.look_ahead)."""
-        self.rows.look_ahead([register for register in registers if register not in self._newcomers])
+        removals = [register for register in registers if register in self._removals]
+        self.rows.look_at_removals([(register, *self._removals[register]) for register in removals])
+        others = [each for each in registers if each not in self._newcomers and each not in self._removals]
+        self.rows.look_ahead(others)
+
+    def forget_notes(self) -> None:
+        """The transaction in which some of them were made did not come about."""
+        self._newcomers.clear()
+        self._removals.clear()
 
     def fence(self, request: FenceRequest, meta: Meta, now_ns: int) -> FenceAnswer:
         ref = request.ref
@@ -193,6 +218,7 @@ class Changes:
             return FenceAnswer(False, False)
         register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
         self._newcomers.pop(register, None)
+        self._removals.pop(register, None)
         survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         rows = self.rows.of_version(at, version, newest)
@@ -338,6 +364,7 @@ class Changes:
             if facts.register:
                 objects = -self._hide_only_version(at, facts) if facts.is_only_version else self._mend_head(at)
                 self._count(at, facts.visible, [], objects)
+                self._note_removal(at, row, facts)
         else:
             self._add_value(at, row, facts)
         if at.space == Space.BUCKET:
@@ -379,6 +406,17 @@ class Changes:
         if len(self._newcomers) >= NEWCOMERS_MAX:
             self._newcomers.clear()
         self._newcomers[register] = (time, at)
+
+    def _note_removal(self, at: KeyAt, row: RowView, facts: _Facts) -> None:
+        """Remember what a tombstone hides, if that is one row without files: its confirm then need not search for it,
+        and only looks whether both are still there. Nothing older can come to the register meanwhile, and what is
+        newer the confirm leaves alone. A fence that another process sets meanwhile stays until it expires."""
+        is_simple = len(facts.register) == 1 and not facts.tombstones and not facts.survey.has_fences
+        if is_simple and at.space == Space.OBJECT and not facts.register[0].names_files:
+            if len(self._removals) >= NEWCOMERS_MAX:
+                self._removals.clear()
+            register = Register(row.bucket_id, row.space, row.key, row.version)
+            self._removals[register] = _Removal(row.time, at, facts.register[0])
 
     def _trim(
         self, at: KeyAt, version: bytes, rows: list[Held], tombstones: Tombstones, before: int, now_ns: int

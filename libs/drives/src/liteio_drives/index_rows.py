@@ -130,6 +130,15 @@ _TOMBSTONES: Final = Bulk(
     " (SELECT a.place, t.time, substr(t.encoded, 6, 16) AS digest FROM a CROSS JOIN tombstones t"
     " ON t.space = a.space AND t.bucket = a.bucket AND t.key = a.key AND t.version = a.version)",
 )
+# The places of those whose tombstone is held, and whose row is as it was.
+_REMOVALS: Final = Bulk(
+    "WITH a(place, space, bucket, key, version, time, created, row_time, payload) AS (VALUES",
+    "(?,?,?,?,?,?,?,?,?)",
+    f") SELECT {packed(('place',), ())} FROM (SELECT a.place FROM a CROSS JOIN tombstones t"
+    " ON t.space = a.space AND t.bucket = a.bucket AND t.key = a.key AND t.version = a.version AND t.time = a.time"
+    " CROSS JOIN records r ON r.space = a.space AND r.bucket = a.bucket AND r.key = a.key AND r.created = a.created"
+    " AND r.version = a.version AND r.time = a.row_time AND r.payload IS a.payload)",
+)
 _ALL: Final = f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} {_NEWEST_FIRST}"
 _BY_CREATION: Final = (
     f"SELECT {_HELD} FROM records r WHERE {_OF_KEY} AND created = ? AND version = ? ORDER BY time DESC"
@@ -164,11 +173,13 @@ class RowTable:
         self._sql = sql
         self._execute = sql.execute
         self._outlooks: dict[Register, Outlook] = {}
+        self._still_so: set[Register] = set()
         self._payload_number = 0  # the last one given
 
     def begin(self, payload_number: int) -> None:
         """A transaction begins: whatever was known may have changed. `payload_number`: the greatest there is."""
         self._outlooks.clear()
+        self._still_so.clear()
         self._payload_number = payload_number
 
     def look_ahead(self, registers: Sequence[Register]) -> None:
@@ -178,6 +189,21 @@ class RowTable:
         for register, outlook in zip(registers, self._outlooks_of(registers), strict=True):
             if outlook is not _UNKNOWN:
                 self._outlooks[register] = outlook
+
+    def look_at_removals(self, removals: Sequence[tuple[Register, int, KeyAt, Held]]) -> None:
+        """Look which tombstones of these times and which rows are held, for `is_still_so`; as `look_ahead`."""
+        asked = [
+            (place, *at, register.version, time, row.created, row.time, row.payload)
+            for place, (register, time, at, row) in enumerate(removals)
+        ]
+        for (place,) in self._sql.select(_REMOVALS, asked):
+            self._still_so.add(removals[place][0])
+
+    def is_still_so(self, register: Register) -> bool:
+        """Whether both were seen by `look_at_removals` in this transaction. Once."""
+        is_so = register in self._still_so
+        self._still_so.discard(register)
+        return is_so
 
     def outlook(self, register: Register) -> Outlook:
         return self._outlooks.pop(register, None) or self._outlooks_of((register,))[0]
