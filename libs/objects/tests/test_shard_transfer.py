@@ -117,6 +117,10 @@ class WatchedReader:
     def hashes(self) -> Sequence[bytes]:
         return self._reader.hashes
 
+    @property
+    def ahead(self) -> int:
+        return 0  # what is read meets with what stands in its way
+
     async def read(self, count: int) -> Sequence[bytes]:
         await self._drive.pass_gate("read")
         return await self._reader.read(count)

@@ -364,6 +364,10 @@ class ShardReader(Protocol):
     def hashes(self) -> Sequence[bytes]:
         """The stored hash of each block asked for, in order. The caller verifies: once, where the bytes are decoded."""
 
+    @property
+    def ahead(self) -> int:
+        """How many of the next blocks are here already: `read` gives so many without waiting."""
+
     async def read(self, count: int) -> Sequence[bytes]:
         """The shards of the next `count` blocks, fewer at the end of the span. Raises ShardCorrupt when the file is
         short.

@@ -360,6 +360,10 @@ class LocalShardReader:
     def hashes(self) -> Sequence[bytes]:
         return self._hashes
 
+    @property
+    def ahead(self) -> int:
+        return len(self._ahead)
+
     async def read(self, count: int) -> Sequence[bytes]:
         if self._is_closed:
             raise DriveOffline("the shard's reader was closed", ref=repr(self._ref))

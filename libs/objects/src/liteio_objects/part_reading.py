@@ -158,6 +158,7 @@ class PartShards:
         run = BlockRun(self._next_block, min(count, self.blocks_left))
         fetched: dict[int, _Fetched] = {}
         tried: set[int] = set()
+        await self._take_what_is_here(run, fetched, tried)
         while True:
             fetch, missing = partial(self._fetch, run, fetched), partial(self._missing, run, fetched)
             await self._race(fetch, missing, self._paces.fetches, tried=tried)
@@ -226,10 +227,12 @@ class PartShards:
     def _note(self, lane: _Lane, task: "asyncio.Task[None]") -> None:
         """Take down how a lane's act ended. What is no drive's error is a bug and passes through."""
         error = task.exception()
-        if error is None:
-            return
-        if not isinstance(error, StorageError):
+        if isinstance(error, StorageError):
+            self._take_down(lane, error)
+        elif error is not None:
             raise error
+
+    def _take_down(self, lane: _Lane, error: StorageError) -> None:
         lane.is_demoted = True
         self._troubles[lane.index] = error
         if isinstance(error, DriveUnavailable):
@@ -270,6 +273,17 @@ class PartShards:
         with timed(self._paces.opens, lane.drive.slot):
             lane.reader = await lane.drive.open_shard(shard, block, self.run.end - block, deadline=deadline)
         lane.first_block = lane.position = block
+
+    async def _take_what_is_here(self, run: BlockRun, fetched: dict[int, _Fetched], tried: set[int]) -> None:
+        """From the lanes that have all of it at hand: a race for it would cost more than it does."""
+        for lane in self._open_lanes()[: self.code.k]:
+            if lane.reader is None or lane.position != run.first or lane.reader.ahead < run.count:
+                continue
+            tried.add(lane.index)
+            try:
+                await self._fetch(run, fetched, lane)
+            except StorageError as error:
+                self._take_down(lane, error)
 
     async def _fetch(self, run: BlockRun, fetched: dict[int, _Fetched], lane: _Lane) -> None:
         if lane.reader is None or lane.position != run.first:

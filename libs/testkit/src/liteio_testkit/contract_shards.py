@@ -37,6 +37,20 @@ class ShardContract:
         assert found == expected
         await reader.close()
 
+    async def test_what_is_ahead_comes_without_waiting(self, bench: Bench) -> None:
+        part = await bench.stage(FIVE_BLOCKS_BYTES)
+        ref = ShardRef(part.data_id, 1, 0)
+        reader = await bench.drive.open_shard(ref, 0, 5, deadline=bench.soon)
+        ahead = reader.ahead
+        if ahead:
+            with pytest.raises(StopIteration) as end:
+                reader.read(ahead).send(None)
+            assert list(end.value.value) == shard_blocks(ref, FIVE_BLOCKS_BYTES)[:ahead]
+        rest = await reader.read(5)
+        assert len(rest) == 5 - ahead
+        assert reader.ahead == 0
+        await reader.close()
+
     async def test_blocks_may_come_in_many_writes(self, bench: Bench) -> None:
         ref = ShardRef(bench.new_data_id(), 7, 2)
         blocks = shard_blocks(ref, FIVE_BLOCKS_BYTES)

@@ -193,6 +193,10 @@ class _InterceptedReader:
     def hashes(self) -> Sequence[bytes]:
         return self.inner.hashes
 
+    @property
+    def ahead(self) -> int:
+        return 0  # what is read meets with what stands in its way
+
     async def read(self, count: int) -> Sequence[bytes]:
         return await self.drive.intercept("shard.read", lambda _: self.inner.read(count), self.deadline)
 

@@ -102,6 +102,10 @@ class MemoryShardReader:
     def hashes(self) -> Sequence[bytes]:
         return self.file.facts.hashes[self.first_block : self.first_block + self.block_count]
 
+    @property
+    def ahead(self) -> int:
+        return len(self.hashes) - self._taken
+
     async def read(self, count: int) -> Sequence[bytes]:
         if not self.is_reachable():
             raise DriveOffline(ref=self.file.facts.ref)

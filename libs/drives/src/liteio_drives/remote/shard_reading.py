@@ -69,6 +69,10 @@ class RemoteShardReader:
     def hashes(self) -> Sequence[bytes]:
         return self._hashes
 
+    @property
+    def ahead(self) -> int:
+        return 0
+
     async def read(self, count: int) -> Sequence[bytes]:
         """The shards of the next `count` blocks, fewer at the end. Raises ShardCorrupt, DriveUnavailable."""
         if self._failure is not None:
