@@ -37,7 +37,7 @@ from liteio_drives.index_rows import (
 )
 from liteio_drives.index_schema import Standing
 from liteio_drives.index_sql import Bulk, Sql
-from liteio_drives.limits import NEWCOMERS_MAX
+from liteio_drives.limits import NOTES_MAX
 from liteio_drives.record_view import (
     CommitView,
     NamedFile,
@@ -57,7 +57,6 @@ _IS_SETTLED: Final = (
     " AND u.version = t.version AND u.time = t.time)"
 )
 _ADD_EVENT: Final = Bulk("INSERT INTO outbox(queued_ns, payload) VALUES", "(?,?)")
-_NO_NEWCOMER: Final = (-1, KeyAt(0, 0, b""))
 Counted = Sequence[Held | RowView]
 
 
@@ -109,12 +108,12 @@ class _Facts(NamedTuple):
         return next((held for held in self.register if held.time == row.time), None)
 
 
-class _Removal(NamedTuple):
-    """A tombstone that came to a register of one row and nothing else: what its confirm has to remove."""
+class _Note(NamedTuple):
+    """What a commit left for its confirm: nothing but to clear its mark, or besides one row that its tombstone hid."""
 
     time: int
     at: KeyAt
-    row: Held
+    hidden: Held | None
 
 
 class Changes:
@@ -130,8 +129,7 @@ class Changes:
         self.purges = PurgeTable(sql, self.data)
         self.live_index = LiveIndex(sql)
         self._require_file = require_file
-        self._newcomers: dict[Register, tuple[int, KeyAt]] = {}
-        self._removals: dict[Register, _Removal] = {}
+        self._notes: dict[Register, _Note] = {}
 
     def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
         """One row is checked wholly before it is written; several need a savepoint around them."""
@@ -166,17 +164,10 @@ class Changes:
         if version is None:
             return
         register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
-        time, at = self._newcomers.pop(register, _NO_NEWCOMER)
-        if time == ref.time:
-            self.rows.clear_mark(at, version, time)
-            return
-        removal = self._removals.get(register)
-        if removal is not None and removal.time == ref.time:
-            del self._removals[register]
-            if self.rows.is_still_so(register):
-                for marked_time in (removal.time, removal.row.time):
-                    self.rows.clear_mark(removal.at, version, marked_time)
-                self.rows.remove_row(removal.at, removal.row)
+        note = self._notes.get(register)
+        if note is not None and note.time <= ref.time:
+            del self._notes[register]
+            if note.time == ref.time and self._follow(note, register):
                 return
         survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
@@ -201,15 +192,14 @@ class Changes:
 
     def look_ahead(self, registers: Sequence[Register]) -> None:
         """Look at once at what the transaction's jobs will ask about, one by one (RowTable.look_ahead)."""
-        removals = [register for register in registers if register in self._removals]
-        self.rows.look_at_removals([(register, *self._removals[register]) for register in removals])
-        others = [each for each in registers if each not in self._newcomers and each not in self._removals]
-        self.rows.look_ahead(others)
+        notes = {register: self._notes[register] for register in registers if register in self._notes}
+        removals = [(register, note.time, note.at, note.hidden) for register, note in notes.items() if note.hidden]
+        self.rows.look_at_removals(removals)
+        self.rows.look_ahead([register for register in registers if register not in notes])
 
     def forget_notes(self) -> None:
         """The transaction in which some of them were made did not come about."""
-        self._newcomers.clear()
-        self._removals.clear()
+        self._notes.clear()
 
     def fence(self, request: FenceRequest, meta: Meta, now_ns: int) -> FenceAnswer:
         ref = request.ref
@@ -217,8 +207,7 @@ class Changes:
         if version is None:
             return FenceAnswer(False, False)
         register = Register(ref.name.bucket_id, ref.name.space, ref.name.key, version)
-        self._newcomers.pop(register, None)
-        self._removals.pop(register, None)
+        self._notes.pop(register, None)
         survey, newest, tombstones = self.rows.outlook(register)
         at = KeyAt(ref.name.space, survey.number, ref.name.key)
         rows = self.rows.of_version(at, version, newest)
@@ -396,27 +385,34 @@ class Changes:
         for file in row.files:
             self.data.add_name(file)
         self._count(at, [], [row], (is_live - was_live) if is_head else 0)
+        # Nothing older can be added below it later, and if the row goes, its mark goes with it.
         if at.space == Space.OBJECT and not facts.holds_anything:
-            self._note_newcomer(Register(row.bucket_id, row.space, row.key, row.version), row.time, at)
-
-    def _note_newcomer(self, register: Register, time: int, at: KeyAt) -> None:
-        """Remember a record that came to an empty register: all that its confirm has to do is to clear its mark.
-        Nothing older can be added below it later, and if the row goes, its mark goes with it. A fence that another
-        process sets meanwhile stays until it expires."""
-        if len(self._newcomers) >= NEWCOMERS_MAX:
-            self._newcomers.clear()
-        self._newcomers[register] = (time, at)
+            self._note(at, row, None)
 
     def _note_removal(self, at: KeyAt, row: RowView, facts: _Facts) -> None:
-        """Remember what a tombstone hides, if that is one row without files: its confirm then need not search for it,
-        and only looks whether both are still there. Nothing older can come to the register meanwhile, and what is
-        newer the confirm leaves alone. A fence that another process sets meanwhile stays until it expires."""
+        """If what a tombstone hides is one row without files, its confirm need not search for it, and only looks
+        whether both are still there. Nothing older can come to the register meanwhile, and what is newer the confirm
+        leaves alone."""
         is_simple = len(facts.register) == 1 and not facts.tombstones and not facts.survey.has_fences
         if is_simple and at.space == Space.OBJECT and not facts.register[0].names_files:
-            if len(self._removals) >= NEWCOMERS_MAX:
-                self._removals.clear()
-            register = Register(row.bucket_id, row.space, row.key, row.version)
-            self._removals[register] = _Removal(row.time, at, facts.register[0])
+            self._note(at, row, facts.register[0])
+
+    def _note(self, at: KeyAt, row: RowView, hidden: Held | None) -> None:
+        """Remember what the row's confirm has to do. A fence that another process sets meanwhile stays until it
+        expires."""
+        if len(self._notes) >= NOTES_MAX:
+            self._notes.clear()
+        self._notes[Register(row.bucket_id, row.space, row.key, row.version)] = _Note(row.time, at, hidden)
+
+    def _follow(self, note: _Note, register: Register) -> bool:
+        """Do what the note says. Returns False when that is not known to be so any more."""
+        if note.hidden is not None:
+            if not self.rows.is_still_so(register):
+                return False
+            self.rows.clear_mark(note.at, register.version, note.hidden.time)
+            self.rows.remove_row(note.at, note.hidden)
+        self.rows.clear_mark(note.at, register.version, note.time)
+        return True
 
     def _trim(
         self, at: KeyAt, version: bytes, rows: list[Held], tombstones: Tombstones, before: int, now_ns: int

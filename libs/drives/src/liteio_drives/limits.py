@@ -23,7 +23,7 @@ CHORE_ROWS: Final = 500  # rows that one transaction removes of a dropped bucket
 VACUUM_PAGES: Final = 2_000  # free pages that a collection gives back to the file system
 GARBAGE_BATCH: Final = 100  # files or rows that one transaction of the collector looks at
 CLAIMS_BYTES: Final = 256 * KIB  # some 3,000 staged files; longer claims are written anew without what was committed
-NEWCOMERS_MAX: Final = 4_000  # records that wait for their first confirm and are remembered as nothing but that
+NOTES_MAX: Final = 4_000  # commits that wait for their confirm and are remembered by what it has to do
 BATCH_JOBS_MAX: Final = 1000  # what one transaction answers at most: bounds the wait of the first in it
 REPRESENTATIVES_MAX: Final = 64  # undecided keys that a common prefix is searched through for one that proves it
 
