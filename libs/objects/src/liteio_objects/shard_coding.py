@@ -79,8 +79,13 @@ def _places(first_block: int, shards: Mapping[int, Sequence[bytes]]) -> list[tup
 
 def code_payloads(code: CodeParams, address: PartAddress, body: bytes) -> tuple[PayloadShard, ...]:
     """The inline shards of a body of at most one block, by shard index."""
-    shards = codec_for(code).encode(body)
-    return tuple(map(PayloadShard, shards, address.hashes(shards, [(index, 0) for index in range(code.width)])))
+    return tuple(hashed_payloads(address, dict(enumerate(codec_for(code).encode(body)))).values())
+
+
+def hashed_payloads(address: PartAddress, shards: Mapping[int, bytes]) -> dict[int, PayloadShard]:
+    """Inline shards, by shard index."""
+    hashes = address.hashes(list(shards.values()), [(index, 0) for index in shards])
+    return dict(zip(shards, map(PayloadShard, shards.values(), hashes), strict=True))
 
 
 def sift_payloads(
@@ -94,10 +99,8 @@ def sift_payloads(
     while waiting and len(good) < code.k:
         missing = code.k - len(good)
         looked, waiting = waiting[:missing], waiting[missing:]
-        shards, hashes = (
-            [payloads[index].payload for index in looked],
-            [payloads[index].payload_hash for index in looked],
-        )
+        shards = [payloads[index].payload for index in looked]
+        hashes = [payloads[index].payload_hash for index in looked]
         wrong = address.wrong(shards, hashes, [(index, 0) for index in looked])
         for number, index in enumerate(looked):
             if number in wrong or len(shards[number]) != shard_bytes:

@@ -12,7 +12,7 @@ from liteio_erasure.framing import ShardLayout
 from liteio_formats.record import PartEntry, Record
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.part_reading import PartShards, ShardAlarm, ShardSources, no_alarm
-from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, hashed_runs, sift_payloads
+from liteio_objects.shard_coding import PartAddress, PayloadShard, ShardRun, hashed_payloads, hashed_runs, sift_payloads
 from liteio_objects.shard_io import BATCH_BLOCKS, ShardIO
 from liteio_objects.shard_spread import ShardSpread, SpreadPlan
 
@@ -28,9 +28,7 @@ def rebuild_inline(
     if len(good) < code.k:
         return {}
     address = PartAddress(part.data_id, part.number)
-    rebuilt = codec_for(code).rebuild(good, wanted, part.size_bytes)
-    hashes = address.hashes(list(rebuilt.values()), [(index, 0) for index in rebuilt])
-    return dict(zip(rebuilt, map(PayloadShard, rebuilt.values(), hashes), strict=True))
+    return hashed_payloads(address, codec_for(code).rebuild(good, wanted, part.size_bytes))
 
 
 async def rebuild_part(
