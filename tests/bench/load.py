@@ -129,8 +129,7 @@ class Client:
         named = "".join(f"<Object><Key>{self._load.prefix}{key:07d}</Key></Object>" for key in keys)
         body = f"<Delete><Quiet>true</Quiet>{named}</Delete>".encode()
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        head = self._signer.head("POST", self._bucket, "delete=", len(body), content_md5=md5)
-        answer = await self._exchange("POST", head, body, keeps_body=True)
+        answer = await self._send("POST", self._bucket, "delete=", body, keeps_body=True, content_md5=md5)
         if b"<Error>" in answer.body:
             raise Unexpected("a key was not deleted")
         return answer.first_byte
@@ -182,13 +181,16 @@ class Client:
         return f"{self._bucket}/{self._load.prefix}{number % self._load.keys if self._load.keys else number:07d}"
 
     async def _send(
-        self, method: str, path: str, query: str = "", body: bytes = b"", *, keeps_body: bool = False
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        *,
+        keeps_body: bool = False,
+        content_md5: str = "",
     ) -> Answer:
-        return await self._exchange(
-            method, self._signer.head(method, path, query, len(body)), body, keeps_body=keeps_body
-        )
-
-    async def _exchange(self, method: str, head: bytes, body: bytes, *, keeps_body: bool) -> Answer:
+        head = self._signer.head(method, path, query, len(body), content_md5=content_md5)
         is_head_request = method == "HEAD"
         answer = await self._connection.exchange(head, body, is_head_request=is_head_request, keeps_body=keeps_body)
         if answer.status >= 300:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tests.bench.credentials import ACCESS_KEY, SECRET_KEY
 from tests.bench.lines import Scale
+from tests.bench.load import DELETED_TOGETHER
 
 _OVERTIME_SECONDS: Final = 300.0  # it prepares objects first, and clears its bucket after
 
@@ -53,7 +54,11 @@ def warp_runs(scale: Scale) -> tuple[WarpRun, ...]:
         WarpRun(
             "warp delete 4 KiB", ("delete", *small, "--objects", str(scale.small_keys * 4), "--batch", "1"), "DELETE"
         ),
-        WarpRun("warp delete 4 KiB, 100 keys a request", ("delete", *small), "DELETE"),
+        WarpRun(
+            f"warp delete 4 KiB, {DELETED_TOGETHER} keys a request",
+            ("delete", *small, "--batch", str(DELETED_TOGETHER)),
+            "DELETE",
+        ),
         WarpRun("warp mixed 4 KiB", ("mixed", *small, *objects), ""),
         WarpRun("warp multipart 8 x 8 MiB", ("multipart", "--parts", "8", "--part.size", "8MiB"), "GET"),
         WarpRun("warp versioned 4 KiB", ("versioned", *small, *objects), ""),
