@@ -29,7 +29,7 @@ from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
 
-LOCK_FILE: Final = "locks"
+LOCKS_FOLDER: Final = "key-locks"
 
 Report = Callable[[DriveSet, KeyName], bool]
 
@@ -90,7 +90,7 @@ async def _open_local(
     async with AsyncExitStack() as opened:
         drives = await open_drives(settings.drives, layout, clock=clock, randomness=randomness)
         opened.push_async_callback(drives.close)
-        locks = FileLocks(_state_folder(settings) / LOCK_FILE, clock, randomness)
+        locks = FileLocks(_state_folder(settings) / LOCKS_FOLDER, clock, randomness)
         opened.callback(locks.close)
         store_map = StoreMap(drives.deployment_id, _divide(drives.as_storage, layout))
         store = Store(store_map, clock, randomness, locks, report)

@@ -1,8 +1,11 @@
-"""Locks on one machine: a queue per name inside the process, then a byte-range lock on one file between processes.
+"""Locks on one machine: a queue per name inside the process, then a byte-range lock on a file between processes.
 
 Open-file-description locks (fcntl(2), F_OFD_SETLK) belong to the open file, not to the process: the kernel frees them
 when the last descriptor goes, so a killed process holds nothing. Each name locks one byte at its hash; two names that
 share a byte only wait for each other. DESIGN section 6.
+
+There are several files, since the kernel keeps a file's locks in a list and looks through it each time: thousands are
+held where many keys are removed at once.
 
 The kernel gives a lock to whoever asks next, and that is nearly always a process that has just given it back and has
 writers waiting. So whoever has to wait holds a second byte, the name's turnstile, until it has the first one, and
@@ -29,6 +32,7 @@ _PAUSE_SECONDS_MIN: Final = 0.001
 _PAUSE_SECONDS_MAX: Final = 0.01
 _OFFSET_BYTES: Final = 7  # offsets stay below 2**56, well inside off_t
 _TURNSTILE: Final = 1 << 56  # that of a name, behind all names
+_FILES: Final = 16
 
 # fcntl(2) as the C library has it, called so that the interpreter's lock is kept: F_OFD_SETLK never waits, and to get
 # that lock back from the drives' busy threads takes several times as long as the call.
@@ -38,15 +42,18 @@ _fcntl.restype = ctypes.c_int
 
 
 class FileLocks:
-    """LockAPI for all processes of one machine that open the same lock file."""
+    """LockAPI for all processes of one machine that open the lock files of the same folder."""
 
-    def __init__(self, path: Path, clock: Clock, randomness: Randomness) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, folder: Path, clock: Clock, randomness: Randomness) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._files = [os.open(folder / str(number), flags, 0o600) for number in range(_FILES)]
         self._clock, self._randomness = clock, randomness
         self._turns: Turns[int] = Turns()  # at the offsets of names
 
     def close(self) -> None:
-        os.close(self._file)
+        for file in self._files:
+            os.close(file)
 
     def lock(
         self, names: Sequence[bytes], *, deadline: Deadline, on_ask: Callable[[], object] | None = None
@@ -87,7 +94,7 @@ class FileLocks:
 
     def _set(self, offset: int, kind: int) -> bool:
         """Try to take or give back the byte at `offset`; never waits. False when another process holds it."""
-        if _fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0)) == 0:
+        if _fcntl(self._files[offset % _FILES], fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0)) == 0:
             return True
         code = ctypes.get_errno()
         if code in (errno.EAGAIN, errno.EACCES):
