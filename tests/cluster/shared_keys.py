@@ -27,6 +27,8 @@ _TIMEOUT_SECONDS: Final = 12.0
 _PAUSE_SECONDS: Final = 0.1  # after trouble
 _SIZES: Final = (40, 900, 4_000, 40_000, 400_000)
 _SIZE_WEIGHTS: Final = (30, 30, 25, 10, 5)
+_STEPS: Final = ("put", "read", "delete", "delete several", "absent", "match", "list")
+_STEP_WEIGHTS: Final = (26, 40, 6, 3, 8, 12, 6)
 _NAMESPACE: Final = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _SKEWED: Final = "RequestTimeTooSkewed"  # the gateway's clock was stepped behind the signature
 
@@ -125,13 +127,15 @@ class SharedKeys:
     async def _step(self, s3: AsyncS3, name: str, chance: random.Random) -> bool:
         """One operation. Whether it was answered."""
         key = self._some_key()
-        match chance.choices(("put", "read", "delete", "absent", "match", "list"), (26, 40, 8, 8, 12, 6))[0]:
+        match chance.choices(_STEPS, _STEP_WEIGHTS)[0]:
             case "put":
                 return await self._write(s3, name, key, Action.PUT, self._body(chance))
             case "read":
                 return await self._read(s3, name, key)
             case "delete":
                 return await self._write(s3, name, key, Action.DELETE, b"")
+            case "delete several":
+                return await self._delete_several(s3, name, [self._some_key() for _ in range(4)])
             case "absent":
                 return await self._write(s3, name, key, Action.PUT_IF_ABSENT, self._body(chance))
             case "match":
@@ -191,6 +195,41 @@ class SharedKeys:
             raise LedgerBroken(f"{key.name}: {action} was answered {answer.status} {answer.body[:300]!r}")
         key.unknown += 1
         return self._note_trouble(f"{action}: {answer.status} {answer.code}")
+
+    async def _delete_several(self, s3: AsyncS3, name: str, some: list[_Key]) -> bool:
+        """In one request, each with an outcome of its own."""
+        keys = {key.name: key for key in some}
+        calls = {each: self.ledger.begin(name, each, Action.DELETE) for each in keys}
+        for key in keys.values():
+            key.operations += 1
+        try:
+            answer = await s3.delete_all(self.bucket, list(keys))
+        except NotSent:
+            for call in calls.values():
+                call.failed()
+            return self._note_trouble("delete several: no connection")
+        except NoAnswer as problem:
+            for key in keys.values():
+                key.unknown += 1
+            return self._note_trouble(f"delete several: {problem}")
+        if not answer.is_success:
+            judged = [self._judge_write(keys[each], calls[each], Action.DELETE, answer) for each in keys]
+            return all(judged)
+        self.answers[f"delete several {answer.status}"] += 1
+        root = ElementTree.fromstring(answer.body)
+        done = {each.findtext(f"{_NAMESPACE}Key", "") for each in root.iter(f"{_NAMESPACE}Deleted")}
+        failed = {
+            each.findtext(f"{_NAMESPACE}Key", ""): each.findtext(f"{_NAMESPACE}Code", "")
+            for each in root.iter(f"{_NAMESPACE}Error")
+        }
+        if done | failed.keys() != keys.keys() or done & failed.keys():
+            raise LedgerBroken(f"of {list(keys)} an answer tells {answer.body[:600]!r}")
+        for each in done:
+            calls[each].done()
+        for each, code in failed.items():
+            keys[each].unknown += 1
+            self._note_trouble(f"delete several: {code}")
+        return not failed
 
     async def _read(self, s3: AsyncS3, name: str, key: _Key) -> bool:
         return await self._see(s3, name, key) is not None

@@ -2,13 +2,15 @@
 a clock of its own to sign with."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
+from xml.sax.saxutils import escape
 
 from tests.support.s3_client import Answer, NoAnswer, NotSent
 from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY
@@ -39,6 +41,13 @@ class AsyncS3:
 
     async def delete(self, bucket: str, key: str) -> Answer:
         return await self.send("DELETE", path_of(bucket, key))
+
+    async def delete_all(self, bucket: str, keys: Sequence[str]) -> Answer:
+        """DeleteObjects. The answer names what was removed and what was not."""
+        named = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+        body = f"<Delete>{named}</Delete>".encode()
+        claim = base64.b64encode(hashlib.md5(body).digest()).decode()
+        return await self.send("POST", f"/{bucket}", query="delete=", body=body, headers={"content-md5": claim})
 
     async def list_page(self, bucket: str, *, limit: int = 1000, token: str = "", prefix: str = "") -> Answer:
         query = f"continuation-token={quote(token, safe='')}&" if token else ""

@@ -10,7 +10,7 @@ from liteio_base.deadline import Deadline
 from liteio_contracts.locks import LockTimeout
 from liteio_contracts.object_errors import OperationTimeout, PreconditionFailed
 from liteio_contracts.object_layer import BucketChange, DeleteObject, ListVersions, PutObject, WriteCondition
-from liteio_contracts.storage import Commit, KeyAnswer, KeyName, KeyQuery
+from liteio_contracts.storage import KeyName
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
 from liteio_formats.record import Space
@@ -20,38 +20,22 @@ from liteio_objects.layer import Store
 from liteio_objects.locking import object_lock
 from liteio_objects.store_map import StoreMap
 from liteio_testkit.fault_plan import Fault
-from liteio_testkit.faulty_drive import FaultyDrive
 from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import DEPLOYMENT, PlainBody, StoreBench
+from liteio_testkit.watched_drive import WatchedDrive
 
 WRITERS = 20
 
 
-class CountingDrive(FaultyDrive):
-    """Counts what is asked of it about objects, and what it refuses."""
-
-    reads = commits = refused = 0
-
-    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
-        self.reads += query.name.space is Space.OBJECT
-        return await super().read_key(query, deadline=deadline)
-
-    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
-        self.commits += 1
-        self.refused += 1
-        await super().commit(commit, deadline=deadline)
-        self.refused -= 1
-
-
 class CompanyBench(StoreBench):
-    counting: list[CountingDrive]
+    counting: list[WatchedDrive]
     locks: MemoryLocks
 
     def count_anew(self) -> None:
         for drive in self.counting:
-            drive.reads = drive.commits = drive.refused = 0
+            drive.count_anew()
 
     async def at_once(self, count: int = WRITERS) -> None:
         """So many writers, all of whom wait for the lock before the first is let in."""
@@ -70,7 +54,7 @@ class CompanyBench(StoreBench):
 async def bench() -> CompanyBench:
     clock, randomness, locks = SystemClock(), SeededRandomness("company"), MemoryLocks()
     drives = [MemoryDrive(slot, clock, randomness.fork(f"drive {slot}")) for slot in range(4)]
-    counting = [CountingDrive(drive, clock) for drive in drives]
+    counting = [WatchedDrive(drive, clock) for drive in drives]
     drive_set = DriveSet(tuple(counting), CodeParams.for_set(4, None), 0)
     made = CompanyBench(Store(StoreMap(DEPLOYMENT, [drive_set]), clock, randomness, locks), drives, clock)
     made.counting, made.locks = counting, locks

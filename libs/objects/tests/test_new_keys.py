@@ -12,11 +12,10 @@ import msgspec
 import pytest
 
 from liteio_base.clock import SystemClock
-from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, BucketId, HybridTime
 from liteio_contracts.object_errors import ReadQuorumLost, StoreFull, WriteQuorumLost
 from liteio_contracts.object_layer import BucketChange, DeleteObject, ListVersions, PutObject, WriteCondition
-from liteio_contracts.storage import Commit, KeyAnswer, KeyName, KeyQuery
+from liteio_contracts.storage import KeyName
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
 from liteio_formats.record import Space
@@ -28,12 +27,12 @@ from liteio_objects.key_reading import KeyReader, WriteBasis
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
 from liteio_testkit.fault_plan import Fault
-from liteio_testkit.faulty_drive import FaultyDrive
 from liteio_testkit.held_key import HeldRow
 from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import LyingLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import DEPLOYMENT, PlainBody, StoreBench
+from liteio_testkit.watched_drive import WatchedDrive
 
 HOUR_NS = 3600 * 10**9
 
@@ -47,21 +46,6 @@ class SteppedClock(SystemClock):
         return SystemClock.now_ns() + self.wrong_by_ns
 
 
-class WatchedDrive(FaultyDrive):
-    """Counts what is asked of it about objects."""
-
-    reads = unread = commits = 0
-
-    async def read_key(self, query: KeyQuery, *, deadline: Deadline) -> KeyAnswer:
-        self.reads += query.name.space is Space.OBJECT
-        return await super().read_key(query, deadline=deadline)
-
-    async def commit(self, commit: Commit, *, deadline: Deadline) -> None:
-        self.commits += 1
-        self.unread += commit.is_unread
-        return await super().commit(commit, deadline=deadline)
-
-
 class NewKeysBench(StoreBench):
     watched: list[WatchedDrive]
     wall: SteppedClock
@@ -73,7 +57,7 @@ class NewKeysBench(StoreBench):
 
     def count_anew(self) -> None:
         for drive in self.watched:
-            drive.reads = drive.unread = drive.commits = 0
+            drive.count_anew()
 
     def counts(self, what: str) -> list[int]:
         return [getattr(drive, what) for drive in self.watched]

@@ -37,7 +37,7 @@ from liteio_contracts.storage import KeyAnswer, KeyName
 from liteio_contracts.storage_errors import StaleBucket
 from liteio_erasure.code import CodeParams
 from liteio_formats.record import Space
-from liteio_objects import key_reading, object_writes
+from liteio_objects import key_reading, removing
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
 from liteio_objects.store_map import StoreMap
@@ -389,7 +389,7 @@ async def test_both_records_of_a_complete_are_reported_when_a_drive_missed_them(
 async def test_a_delete_fails_in_time_when_too_few_drives_answer(
     monkeypatch: pytest.MonkeyPatch, version_id: VersionId | None
 ) -> None:
-    for module in (key_reading, object_writes):
+    for module in (key_reading, removing):
         monkeypatch.setattr(module, "READ_SECONDS", 1.0)
     bench = await faulty_bench(8)
     for drive in bench.faulty[:5]:

@@ -327,6 +327,17 @@ class MemoryLayer:
         info = self._store(bucket, marker, b"")
         return DeleteResult(is_delete_marker=True, version_id=info.version_id)
 
+    async def delete_all(
+        self, requests: Sequence[DeleteObject], *, deadline: Deadline
+    ) -> Sequence[DeleteResult | Exception]:
+        outcomes: list[DeleteResult | Exception] = []
+        for request in requests:
+            try:
+                outcomes.append(await self.delete(request, deadline=deadline))
+            except Exception as trouble:
+                outcomes.append(trouble)
+        return outcomes
+
     def _delete_version(self, bucket: _Bucket, key: str, version_id: VersionId) -> DeleteResult:
         versions = bucket.keys.get(key, [])
         was_marker = any(each.info.is_delete_marker for each in versions if each.info.version_id == version_id)

@@ -349,6 +349,12 @@ class ObjectWrites(Protocol):
     async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
         """Deleting what is not there is a success. Raises as `put`, and ObjectMissing only for a failed if_etag."""
 
+    async def delete_all(
+        self, requests: Sequence[DeleteObject], *, deadline: Deadline
+    ) -> Sequence[DeleteResult | Exception]:
+        """Several of one bucket, each as by `delete`, whatever becomes of the others: its result, or in its place what
+        it raised. They take effect in no certain order."""
+
     async def set_tags(self, request: SetTags, *, deadline: Deadline) -> ObjectInfo: ...
 
 

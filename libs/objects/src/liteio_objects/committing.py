@@ -4,6 +4,7 @@ A commit is compare-and-set inside each drive's transaction, so two rivals can n
 callers hold around a write only keeps rivals from wasting each other's work.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -24,7 +25,7 @@ from liteio_contracts.object_errors import (
     UploadMissing,
     WriteQuorumLost,
 )
-from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, VersionRef
+from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, StorageAPI, VersionRef
 from liteio_contracts.storage_errors import (
     BucketHoldsObjects,
     CommitRefused,
@@ -39,7 +40,7 @@ from liteio_contracts.storage_errors import (
 from liteio_formats.record import Kind, Record, Space, decode_record, encode_record
 from liteio_objects.company import Company
 from liteio_objects.confirming import Confirmer
-from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask_until, count_values, errors
+from liteio_objects.drive_set import GRACE_SECONDS, Answers, DriveSet, ask, ask_until, count_values, errors
 from liteio_objects.guesses import Guesses
 from liteio_objects.hybrid_clock import HybridClock
 from liteio_objects.key_reading import Found, KeyReader, WriteBasis
@@ -187,6 +188,37 @@ class Committer:
         if guess is None:
             return None
         record, answers = await self._attempt(drive_set, write, guess, None, is_unread=True, deadline=deadline)
+        return await self._end_removal(drive_set, write, _Sent(record, answers), lease=lease, deadline=deadline)
+
+    async def remove_all_unread(
+        self, drive_set: DriveSet, writes: Sequence[VersionWrite], *, lease: Lease | None = None, deadline: Deadline
+    ) -> list[Record | Exception | None]:
+        """The tombstones of several keys of one bucket, sent together. Each ends as `remove_unread` does, with what
+        that raises in its place."""
+        guess = self._guesses.held_key(drive_set, writes[0].name.bucket_id)
+        if guess is None:
+            return [None for _ in writes]
+        prepared = [self._prepare(drive_set, write, guess, None, is_unread=True) for write in writes]
+        answers = await self._send_all(drive_set, [commits for _, commits in prepared], deadline=deadline)
+        ended: list[Record | Exception | None] = []
+        for at, (write, (record, commits)) in enumerate(zip(writes, prepared, strict=True)):
+            told: Answers[None] = {
+                slot: answer if isinstance(answer, StorageError) else answer[at] for slot, answer in answers.items()
+            }
+            try:
+                if _is_half_done(drive_set, told):
+                    told |= await self._send_again(drive_set, write, commits, told, deadline=deadline)
+                sent = _Sent(record, told)
+                ended.append(await self._end_removal(drive_set, write, sent, lease=lease, deadline=deadline))
+            except (ObjectError, BucketChanged, TopologyChanged) as trouble:
+                ended.append(trouble)
+        return ended
+
+    async def _end_removal(
+        self, drive_set: DriveSet, write: VersionWrite, sent: "_Sent", *, lease: Lease | None, deadline: Deadline
+    ) -> Record | None:
+        """After an unread tombstone was sent."""
+        record, answers = sent
         if _count_refusals(answers) == len(answers):
             return None
         if not _is_superseded(answers) and self._acknowledge(drive_set, write, record, answers):
@@ -195,7 +227,7 @@ class Committer:
         if count_values(answers) < drive_set.code.write_quorum:
             # A record without shards rolls forward from one holder, also over what would be written after it.
             raise self._in_doubt(drive_set, write, record, answers)
-        return await self._write_read(drive_set, write, _Sent(record, answers), lease=lease, deadline=deadline)
+        return await self._write_read(drive_set, write, sent, lease=lease, deadline=deadline)
 
     def learn_of_removal(self, drive_set: DriveSet, bucket_id: BucketId, basis: WriteBasis, *, was_there: bool) -> None:
         """What the remover of a key has read, for the next one."""
@@ -314,17 +346,30 @@ class Committer:
         deadline: Deadline,
     ) -> tuple[Record, Answers[None]]:
         """One commit to the drives of the basis, and what they say."""
+        record, commits = self._prepare(drive_set, write, basis, decided, company=company, is_unread=is_unread)
+        answers = await self._send(drive_set, commits, is_unread=is_unread, deadline=deadline)
+        if _is_half_done(drive_set, answers):
+            answers |= await self._send_again(drive_set, write, commits, answers, deadline=deadline)
+        return record, answers
+
+    def _prepare(
+        self,
+        drive_set: DriveSet,
+        write: VersionWrite,
+        basis: WriteBasis,
+        decided: Found | None,
+        *,
+        company: Company | None = None,
+        is_unread: bool = False,
+    ) -> tuple[Record, dict[int, Commit]]:
+        """The record and what is to be sent, by slot. Raises WriteQuorumLost."""
         record = self._finished(write, basis, decided, drive_set, company)
         if is_unread and record.kind is Kind.TOMBSTONE:  # It goes over whatever is older.
             record = msgspec.structs.replace(record, base=HybridTime(record.time - 1))
         slots = [slot for slot in basis.generations if write.staged_slots is None or slot in write.staged_slots]
         if len(slots) < drive_set.code.write_quorum:  # Not one commit is sent that could not reach its quorum.
             raise WriteQuorumLost(needed=drive_set.code.write_quorum, got=len(slots))
-        commits = self._commits(drive_set, write, record, basis, slots, is_unread=is_unread)
-        answers = await self._send(drive_set, commits, is_unread=is_unread, deadline=deadline)
-        if 0 < count_values(answers) < drive_set.code.write_quorum:
-            answers |= await self._send_again(drive_set, write, commits, answers, deadline=deadline)
-        return record, answers
+        return record, self._commits(drive_set, write, record, basis, slots, is_unread=is_unread)
 
     async def _send_again(
         self,
@@ -367,6 +412,21 @@ class Committer:
             grace_seconds=GRACE_SECONDS,
             adopt=self._tasks.adopt,
             telling_errors=_REFUSALS if is_unread else (),
+            pace=drive_set.paces.commits,
+        )
+
+    def _send_all(
+        self, drive_set: DriveSet, commits: Sequence[Mapping[int, Commit]], *, deadline: Deadline
+    ) -> Coroutine[Any, Any, Answers[list[StorageError | None]]]:
+        """Several unread commits to the same drives: what each says of each. As `_send`."""
+        return ask_until(
+            drive_set,
+            commits[0],
+            lambda drive: _commit_all(drive, [each[drive.slot] for each in commits], deadline),
+            drive_set.code.write_quorum,
+            deadline=deadline.sooner(COMMIT_SECONDS),
+            grace_seconds=GRACE_SECONDS,
+            adopt=self._tasks.adopt,
             pace=drive_set.paces.commits,
         )
 
@@ -455,6 +515,20 @@ class _Sent(NamedTuple):
     def holders_max(self) -> int:
         """How many drives have taken it, or may have."""
         return len(self.answers) - _count_refusals(self.answers)
+
+
+async def _commit_all(drive: StorageAPI, commits: Sequence[Commit], deadline: Deadline) -> list[StorageError | None]:
+    """What becomes of each: None, or its error. Raises the drive's trouble where none met with anything else."""
+    calls = [asyncio.ensure_future(drive.commit(commit, deadline=deadline)) for commit in commits]
+    answers = [await ask(call) for call in calls]
+    troubles = [answer for answer in answers if answer is not None and not isinstance(answer, _REFUSALS)]
+    if len(troubles) == len(answers):
+        raise troubles[0]
+    return answers
+
+
+def _is_half_done(drive_set: DriveSet, answers: Answers[None]) -> bool:
+    return 0 < count_values(answers) < drive_set.code.write_quorum
 
 
 def _is_superseded(answers: Answers[None]) -> bool:

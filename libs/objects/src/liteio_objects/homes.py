@@ -41,6 +41,9 @@ class Homes:
         Something is left there only when a creation by an older topology, which was not acknowledged, came to light
         after the key was made by the newer one. Readers do not see it, since they find the key before.
         """
+        place = self._maps.current.place(bucket_id, key)
+        if place.is_only:
+            return place
         home, *strays = await self._find(bucket_id, key, deadline)
         for stray in strays:
             await self._clear(stray, KeyName(Space.OBJECT, bucket_id, key), deadline)

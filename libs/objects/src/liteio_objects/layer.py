@@ -46,6 +46,7 @@ from liteio_objects.map_keeping import OpenPool, no_pools
 from liteio_objects.object_listing import ObjectListing
 from liteio_objects.object_reads import ObjectReading
 from liteio_objects.object_writes import ObjectWriting
+from liteio_objects.removing import ObjectRemoving
 from liteio_objects.repairs import RepairQueue
 from liteio_objects.store_map import StoreMap
 from liteio_objects.uploads import Uploads
@@ -74,6 +75,7 @@ class Store(ObjectLayer):
         self._buckets = BucketStore(self.engine)
         self._reading = ObjectReading(self.engine, self._buckets)
         self._writing = ObjectWriting(self.engine, self._buckets, self._reading)
+        self._removing = ObjectRemoving(self.engine, self._buckets)
         self._uploads = Uploads(self.engine, self._buckets)
         self._listing = ObjectListing(self.engine, self._buckets)
         self._repairing: asyncio.Task[None] | None = None
@@ -142,7 +144,12 @@ class Store(ObjectLayer):
         return await self._writing.link(request, deadline=deadline)
 
     async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
-        return await self._writing.delete(request, deadline=deadline)
+        return await self._removing.delete(request, deadline=deadline)
+
+    async def delete_all(
+        self, requests: Sequence[DeleteObject], *, deadline: Deadline
+    ) -> Sequence[DeleteResult | Exception]:
+        return await self._removing.delete_all(requests, deadline=deadline)
 
     async def set_tags(self, request: SetTags, *, deadline: Deadline) -> ObjectInfo:
         return await self._writing.set_tags(request, deadline=deadline)

@@ -100,6 +100,14 @@ class hold(Generic[Read]):
         reading, self._reading = self._reading, None
         return None if reading is None else await reading
 
+    async def read_together(self, read: Callable[[], Coroutine[Any, Any, Read]]) -> Read | None:
+        """The same, or what one of those that hold the lock together reads for all of them."""
+        found = await self.read()
+        if found is not None or self.company is None or self.company.is_alone:
+            return found
+        shared: Read = await self.company.read(read)
+        return shared
+
     def _begin(self) -> None:
         """The lock is asked for, once more perhaps: what was read before the grant does not count."""
         self._drop_reading()

@@ -1,13 +1,12 @@
-"""The ObjectWrites role: put, link, delete, tags."""
+"""The ObjectWrites role: put, link, tags; the deletes are in `removing`."""
 
-from collections.abc import Coroutine
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from liteio_base.deadline import Deadline
-from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, VersionId, new_data_id
-from liteio_contracts.locks import Lease
+from liteio_base.ids import NO_TIME, NULL_VERSION, BucketId, new_data_id
 from liteio_contracts.object_errors import (
     BucketMissing,
     ConditionalConflict,
@@ -20,8 +19,6 @@ from liteio_contracts.object_layer import (
     Body,
     BodyFacts,
     BucketInfo,
-    DeleteObject,
-    DeleteResult,
     LinkObject,
     ObjectInfo,
     PutObject,
@@ -31,13 +28,12 @@ from liteio_contracts.object_layer import (
 from liteio_contracts.storage import CasScope, KeyName
 from liteio_formats.record import Kind, Record, Space
 from liteio_objects.buckets import BucketStore
-from liteio_objects.committing import Reading, VersionWrite
+from liteio_objects.committing import VersionWrite
 from liteio_objects.conditions import condition_check
-from liteio_objects.drive_set import DriveSet
 from liteio_objects.engine import Engine
 from liteio_objects.events import event_row
 from liteio_objects.info import object_info, versions_a_write
-from liteio_objects.key_reading import READ_SECONDS, Found, WriteBasis
+from liteio_objects.key_reading import Found
 from liteio_objects.locking import hold, object_lock
 from liteio_objects.object_reads import MorePayloads, ObjectReading, shown
 from liteio_objects.shard_coding import PayloadShard
@@ -100,12 +96,6 @@ class ObjectWriting:
         )
         return await self._write(target, info, Staged(place, draft, is_linked=True), deadline.seconds_left())
 
-    async def delete(self, request: DeleteObject, *, deadline: Deadline) -> DeleteResult:
-        async def work(info: BucketInfo) -> DeleteResult:
-            return await self._engine.tasks.to_its_end(self._delete(request, info, deadline))
-
-        return await self._buckets.with_bucket(request.bucket, work, deadline=deadline)
-
     async def set_tags(self, request: SetTags, *, deadline: Deadline) -> ObjectInfo:
         async def work(info: BucketInfo) -> ObjectInfo:
             return await self._engine.tasks.to_its_end(self._set_tags(request, info, deadline))
@@ -142,11 +132,6 @@ class ObjectWriting:
             checksum=facts.checksum,
         )
 
-    async def _home(self, info: BucketInfo, key: bytes, deadline: Deadline) -> Place:
-        """Where the key lives. Under its lock."""
-        place = self._engine.store_map.place(info.bucket_id, key)
-        return place if place.is_only else await self._engine.homes.find(info.bucket_id, key, deadline=deadline)
-
     async def _write(self, request: PutObject, info: BucketInfo, staged: Staged, seconds: float) -> ObjectInfo:
 
         async def work(info: BucketInfo) -> ObjectInfo:
@@ -162,7 +147,9 @@ class ObjectWriting:
         """The same for a bucket of the same name, whose keys live elsewhere. Raises BucketMissing for linked bytes."""
         if staged.is_linked:
             raise BucketMissing(info.name)
-        place = await self._home(info, staged.draft.key, Deadline.after(seconds, self._engine.clock))
+        place = await self._engine.homes.find(
+            info.bucket_id, staged.draft.key, deadline=Deadline.after(seconds, self._engine.clock)
+        )
         draft = msgspec.structs.replace(staged.draft, bucket_id=info.bucket_id)
         there = msgspec.structs.replace(staged, draft=draft)
         return await move_staged(there, place, self._engine.shard_io, self._engine.randomness)
@@ -182,10 +169,12 @@ class ObjectWriting:
             ) as held:
                 read = None
                 if not home.is_only or home.topology_number != self._engine.store_map.number:
-                    home = await self._home(info, staged.draft.key, deadline)
+                    home = await self._engine.homes.find(info.bucket_id, staged.draft.key, deadline=deadline)
                     write = self._write_of(request, info, home, staged, deadline)
                 else:
-                    read = await self._read_held(held, home, write, deadline)
+                    read = await held.read_together(
+                        partial(self._engine.committer.read, home.drive_set, write, deadline=deadline)
+                    )
                 if home.drive_set is staged.place.drive_set:
                     record = await self._engine.committer.write(
                         home.drive_set, write, lease=held.lease, company=held.company, read=read, deadline=deadline
@@ -195,17 +184,6 @@ class ObjectWriting:
                 raise NotLinkable(_ELSEWHERE)
             staged = await move_staged(staged, home, self._engine.shard_io, self._engine.randomness)
         raise OperationTimeout("the key does not stay where it was found")
-
-    async def _read_held(
-        self, held: hold[Reading], home: Place, write: VersionWrite, deadline: Deadline
-    ) -> Reading | None:
-        """What was read with the lock, or by one of those that hold it together for all of them."""
-        read = await held.read()
-        if read is not None or held.company is None or held.company.is_alone:
-            return read
-        committer = self._engine.committer
-        shared: Reading = await held.company.read(lambda: committer.read(home.drive_set, write, deadline=deadline))
-        return shared
 
     def _write_of(
         self, request: PutObject, info: BucketInfo, place: Place, staged: Staged, deadline: Deadline
@@ -221,146 +199,6 @@ class ObjectWriting:
             bucket_number=info.number,
             reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
             event=event_row(info, request.event_name, request.event_facts),
-            topology_number=place.topology_number,
-        )
-
-    # --- delete
-
-    async def _delete(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
-        if request.version_id is not None:
-            key = request.key.encode()
-            async with hold(self._engine, [object_lock(info, key)], deadline=deadline) as held:
-                place = await self._home(info, key, deadline)
-                return await self._delete_version(request, request.version_id, info, place, held.lease, deadline)
-        if info.versioning.value:
-            return await self._add_marker(request, info, deadline)
-        return await self._delete_null(request, info, deadline)
-
-    async def _delete_version(
-        self,
-        request: DeleteObject,
-        version_id: VersionId,
-        info: BucketInfo,
-        place: Place,
-        lease: Lease,
-        deadline: Deadline,
-    ) -> DeleteResult:
-        name = KeyName(Space.OBJECT, info.bucket_id, request.key.encode())
-        check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
-        is_marker = False
-        try:
-            found = await self._engine.reader.version(place.drive_set, name, version_id, deadline=deadline)
-        except ReadQuorumLost:
-            if check is not None:
-                raise
-            deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
-        else:
-            if found.record is None:
-                await self._buckets.must_be_current(info, place.topology_number, deadline=deadline)
-                return DeleteResult(is_delete_marker=False, version_id=version_id)
-            if check is not None:
-                check(found.record)
-            is_marker = found.record.kind is Kind.DELETE_MARKER
-        write = self._removal(request, info, place, Kind.TOMBSTONE, version_id, CasScope.VERSION, deadline)
-        await self._engine.committer.write(place.drive_set, write, lease=lease, deadline=deadline)
-        return DeleteResult(is_delete_marker=is_marker, version_id=version_id)
-
-    async def _delete_null(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
-        key = request.key.encode()
-        name = KeyName(Space.OBJECT, info.bucket_id, key)
-        check, in_time = condition_check(request.key, request.condition), deadline.sooner(READ_SECONDS)
-        place = self._engine.store_map.place(info.bucket_id, key)
-
-        def look(drive_set: DriveSet) -> Coroutine[Any, Any, tuple[WriteBasis, Found | ReadQuorumLost]]:
-            return self._engine.reader.basis_and_latest(drive_set, name, version_id=NULL_VERSION, deadline=deadline)
-
-        committer = self._engine.committer
-        is_unread = check is None and place.is_only and committer.may_remove_unread(place.drive_set, info.bucket_id)
-        early = (lambda: look(place.drive_set)) if place.is_only and not is_unread else None
-        async with hold(self._engine, [object_lock(info, key)], deadline=deadline, early=early) as held:
-            if is_unread:
-                write = self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
-                if await committer.remove_unread(place.drive_set, write, lease=held.lease, deadline=deadline):
-                    return DeleteResult(is_delete_marker=False, version_id=None)
-            home = await self._home(info, key, deadline)
-            seen = await held.read() if home.drive_set is place.drive_set else None
-            basis, found = seen or await look(home.drive_set)
-            decided = None
-            if isinstance(found, ReadQuorumLost):
-                if check is not None:
-                    raise found
-                deadline = in_time  # Removing needs no decision on what is there: a key in doubt is cleared so.
-            else:
-                is_there = found.record is not None
-                committer.learn_of_removal(home.drive_set, info.bucket_id, basis, was_there=is_there)
-                if check is not None:
-                    check(found.record)
-                    decided = found
-                if found.record is None:  # A remembered configuration could hide that the bucket is versioned, or gone.
-                    await self._buckets.must_be_current(info, home.topology_number, deadline=deadline)
-                    return DeleteResult(is_delete_marker=False, version_id=None)
-            write = self._removal(request, info, home, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
-            write = msgspec.structs.replace(write, check=check)
-            await committer.write(home.drive_set, write, lease=held.lease, read=(basis, decided), deadline=deadline)
-        return DeleteResult(is_delete_marker=False, version_id=None)
-
-    async def _add_marker(self, request: DeleteObject, info: BucketInfo, deadline: Deadline) -> DeleteResult:
-        key = request.key.encode()
-        version_id = None if versions_a_write(info) else NULL_VERSION
-        check = condition_check(request.key, request.condition)
-
-        def marker(place: Place) -> VersionWrite:
-            write = self._removal(request, info, place, Kind.DELETE_MARKER, version_id, CasScope.KEY, deadline)
-            return msgspec.structs.replace(write, check=check)
-
-        place = self._engine.store_map.place(info.bucket_id, key)
-        early = None
-        if place.is_only:
-            early = self._engine.committer.early_read(place.drive_set, marker(place), deadline=deadline)
-        async with hold(
-            self._engine, [object_lock(info, key)], deadline=deadline, early=early, is_blind=check is None
-        ) as held:
-            home = await self._home(info, key, deadline)
-            write = marker(home)
-            read = await self._read_held(held, home, write, deadline) if home.drive_set is place.drive_set else None
-            record = await self._engine.committer.write(
-                home.drive_set, write, lease=held.lease, company=held.company, read=read, deadline=deadline
-            )
-        return DeleteResult(is_delete_marker=True, version_id=record.version_id)
-
-    def _removal(
-        self,
-        request: DeleteObject,
-        info: BucketInfo,
-        place: Place,
-        kind: Kind,
-        version_id: VersionId | None,
-        scope: CasScope,
-        deadline: Deadline,
-    ) -> VersionWrite:
-        key = request.key.encode()
-        draft = Record(
-            space=Space.OBJECT,
-            bucket_id=info.bucket_id,
-            key=key,
-            version_id=NULL_VERSION,
-            kind=kind,
-            created=NO_TIME,
-            time=NO_TIME,
-            base=NO_TIME,
-            generations=(),
-            modified_ns=self._engine.clock.now_ns(),
-        )
-        is_marker = kind is Kind.DELETE_MARKER
-        event_name = "s3:ObjectRemoved:DeleteMarkerCreated" if is_marker else "s3:ObjectRemoved:Delete"
-        return VersionWrite(
-            name=KeyName(Space.OBJECT, info.bucket_id, key),
-            draft=draft,
-            version_id=version_id,
-            scope=scope,
-            bucket_number=info.number,
-            reload_bucket=self._buckets.reload_number(info.name, info.bucket_id, deadline=deadline),
-            event=event_row(info, event_name, request.event_facts),
             topology_number=place.topology_number,
         )
 

@@ -1,7 +1,7 @@
 """PutObject, and the deletes: DeleteObject, DeleteObjects."""
 
-import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +31,7 @@ from liteio_s3.object_responses import DeletedObject, DeleteFailure, delete_obje
 from liteio_s3.unsupported import refuse_unsupported
 
 log: Final = logging.getLogger("liteio.gateway")
-_DELETES_AT_ONCE: Final = 16  # of one DeleteObjects; more would only queue at the drives and starve other callers
+_DELETES_AT_ONCE: Final = 64  # of one DeleteObjects; more would keep other callers waiting for the drives
 
 
 async def put_object(request: S3Request, context: Context) -> Reply:
@@ -70,10 +70,7 @@ async def delete_objects(request: S3Request, context: Context) -> Reply:
     await context.buckets.bucket(request.bucket, deadline=context.deadline())
     results: list[DeletedObject | DeleteFailure] = []
     for start in range(0, len(asked.objects), _DELETES_AT_ONCE):
-        wave = asked.objects[start : start + _DELETES_AT_ONCE]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_delete_one(request, context, named)) for named in wave]
-        results.extend(task.result() for task in tasks)
+        results += await _delete_all(request, context, asked.objects[start : start + _DELETES_AT_ONCE])
     return xml_reply(delete_objects_response(results, quiet=asked.quiet))
 
 
@@ -84,22 +81,32 @@ class _Named:
     condition: WriteCondition
 
 
-async def _delete_one(request: S3Request, context: Context, named: KeyToDelete) -> DeletedObject | DeleteFailure:
-    """One key's outcome, whatever it is: a failure of one must not hide what became of the others."""
+async def _delete_all(
+    request: S3Request, context: Context, asked: Sequence[KeyToDelete]
+) -> list[DeletedObject | DeleteFailure]:
+    """Each key's outcome, whatever it is: a failure of one must not hide what became of the others."""
+    facts = request.event_facts()
+    targets = [await _allowed(request, context, named) for named in asked]
+    orders = [
+        DeleteObject(request.bucket, target.key, target.version_id, target.condition, facts)
+        for target in targets
+        if isinstance(target, _Named)
+    ]
+    outcomes = iter(await context.writes.delete_all(orders, deadline=context.deadline()) if orders else ())
+    return [
+        _deleted(request, named, target, next(outcomes)) if isinstance(target, _Named) else target
+        for named, target in zip(asked, targets, strict=True)
+    ]
+
+
+async def _allowed(request: S3Request, context: Context, named: KeyToDelete) -> _Named | DeleteFailure:
     try:
         target = _named(named)
         action = "s3:DeleteObject" if target.version_id is None else "s3:DeleteObjectVersion"
         await context.check(request, action, request.bucket, target.key)
-        order = DeleteObject(request.bucket, target.key, target.version_id, target.condition, request.event_facts())
-        result = await context.writes.delete(order, deadline=context.deadline())
-    except ObjectError as error:
-        return _failed(named, failure_of(error))
-    except S3Failure as failure:
-        return _failed(named, failure)
-    except Exception:
-        log.exception("request %s: one of several deletes failed", request.exchange.request_id)
-        return _failed(named, S3Failure(INTERNAL_ERROR))
-    return _deleted(target, result)
+    except Exception as trouble:
+        return _failed(request, named, trouble)
+    return target
 
 
 def _named(named: KeyToDelete) -> _Named:
@@ -111,14 +118,25 @@ def _named(named: KeyToDelete) -> _Named:
     return _Named(named.key, version_id, condition)
 
 
-def _deleted(target: _Named, result: DeleteResult) -> DeletedObject:
+def _deleted(
+    request: S3Request, named: KeyToDelete, target: _Named, outcome: DeleteResult | Exception
+) -> DeletedObject | DeleteFailure:
+    if isinstance(outcome, Exception):
+        return _failed(request, named, outcome)
     return DeletedObject(
         target.key,
         version_id=target.version_id,
-        is_delete_marker=result.is_delete_marker,
-        marker_version_id=result.version_id if result.is_delete_marker else None,
+        is_delete_marker=outcome.is_delete_marker,
+        marker_version_id=outcome.version_id if outcome.is_delete_marker else None,
     )
 
 
-def _failed(named: KeyToDelete, failure: S3Failure) -> DeleteFailure:
+def _failed(request: S3Request, named: KeyToDelete, trouble: Exception) -> DeleteFailure:
+    if isinstance(trouble, ObjectError):
+        failure = failure_of(trouble)
+    elif isinstance(trouble, S3Failure):
+        failure = trouble
+    else:
+        log.error("request %s: one of several deletes failed", request.exchange.request_id, exc_info=trouble)
+        failure = S3Failure(INTERNAL_ERROR)
     return DeleteFailure(named.key, named.version_id, failure.code, failure.message)
