@@ -20,7 +20,7 @@ import uvloop
 from liteio_base.byte_span import ByteSpan
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
-from liteio_contracts.object_layer import CreateBucket, ListObjects, PutObject, ReadObject
+from liteio_contracts.object_layer import CreateBucket, DeleteObject, ListObjects, PutObject, ReadObject
 from liteio_drives.file_locks import FileLocks
 from liteio_drives.format_rules import Layout
 from liteio_drives.format_set import open_drives
@@ -38,17 +38,18 @@ _KEYS: Final = 2000
 _IN_FLIGHT: Final = 20
 _OPERATIONS: Final = 5000
 _LISTS: Final = 100
+_TOGETHER: Final = 64  # as many as the gateway has removed together
 _CONTENT: Final = b"s" * 4096
 
 Operation = Callable[[], Awaitable[object]]
 
 
 class _Operations:
-    """Over one store, each on the next of `_KEYS` keys."""
+    """Over one store, each on the next of `_KEYS` keys, or of those that were put new."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._clock = store, SystemClock()
-        self._numbers, self._new = itertools.cycle(range(_KEYS)), itertools.count()
+        self._numbers, self._new, self._gone = itertools.cycle(range(_KEYS)), itertools.count(), itertools.count()
 
     async def put(self) -> None:
         await self._put(f"key-{next(self._numbers):06}")
@@ -67,6 +68,13 @@ class _Operations:
 
     async def list_keys(self) -> None:
         await self._store.list_objects(ListObjects(_BUCKET, prefix="key-", limit=1000), deadline=self._soon())
+
+    async def delete(self) -> None:
+        await self._store.delete(DeleteObject(_BUCKET, f"new-{next(self._gone):06}"), deadline=self._soon())
+
+    async def delete_together(self) -> None:
+        requests = [DeleteObject(_BUCKET, f"new-{next(self._gone):06}") for _ in range(_TOGETHER)]
+        await self._store.delete_all(requests, deadline=self._soon())
 
     async def _put(self, key: str) -> None:
         await self._store.put(PutObject(_BUCKET, key), PlainBody(_CONTENT), deadline=self._soon())
@@ -93,6 +101,8 @@ async def _measure() -> None:
             await _show("PUT over an object", operations.put, _OPERATIONS)
             await _show("GET", operations.get, _OPERATIONS)
             await _show("HEAD", operations.head, _OPERATIONS)
+            await _show("DELETE", operations.delete, _OPERATIONS // 2)
+            await _show(f"DELETE of {_TOGETHER} keys", operations.delete_together, _OPERATIONS // 3 // _TOGETHER)
             await _show("LIST of 1,000 keys", operations.list_keys, _LISTS)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from liteio_base.ids import HybridTime
 from liteio_contracts.storage import KeyQuery, ListMode
 from liteio_drives.index import DriveIndex
-from liteio_drives.index_rows import Register
 from liteio_drives.local_drive import LocalDrive
+from liteio_drives.record_view import Register
 from liteio_formats.record import Kind
 from liteio_testkit.contract_bench import Bench
 from liteio_testkit.manual_clock import ManualClock

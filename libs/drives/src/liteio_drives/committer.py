@@ -20,8 +20,8 @@ from liteio_drives.drive_threads import Answer, Job
 from liteio_drives.files import FileSystem
 from liteio_drives.health import DriveHealth
 from liteio_drives.index import DriveIndex
-from liteio_drives.index_rows import Register
 from liteio_drives.limits import CHORE_ROWS
+from liteio_drives.record_view import Register
 from liteio_formats.record import Space
 
 _LOOK_SECONDS: Final = 1.0  # how often free space and the index file itself are looked at
@@ -136,7 +136,7 @@ class Committer:
             raise
 
     def _finish(self, index: DriveIndex, jobs: list[Job]) -> None:
-        if self._has_chores or index.changes.has_chores():
+        if self._has_chores or index.changes.has_chores:
             self._has_chores = index.changes.do_chores(CHORE_ROWS, self._clock.now_ns())
         index.commit(is_lazy=_are_lazy(jobs))
 

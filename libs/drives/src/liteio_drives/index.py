@@ -50,7 +50,8 @@ _NEW: Final = ".new"
 _CHECKPOINT_BUSY_MS: Final = 200
 _META: Final = "SELECT drive_id, generation, authoritative, topology_number FROM meta"
 _OPENING: Final = (
-    "SELECT drive_id, generation, authoritative, topology_number, (SELECT ifnull(max(id), 0) FROM payloads) FROM meta"
+    "SELECT drive_id, generation, authoritative, topology_number, (SELECT ifnull(max(id), 0) FROM payloads),"
+    " EXISTS (SELECT 1 FROM purges) OR EXISTS (SELECT 1 FROM live_fills) FROM meta"
 )
 _OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
 
@@ -138,8 +139,8 @@ class DriveIndex:
     def begin(self) -> None:
         """Begin a write transaction."""
         self._execute("BEGIN IMMEDIATE")
-        *meta, payload_number = self._execute(_OPENING).fetchone()
-        self.changes.rows.begin(payload_number)
+        *meta, payload_number, has_chores = self._execute(_OPENING).fetchone()
+        self.changes.begin(payload_number, has_chores=bool(has_chores))
         self.meta = self._meta(*meta)
 
     def commit(self, *, is_lazy: bool = False) -> None:
@@ -186,7 +187,7 @@ class DriveIndex:
 
     def writes(self) -> int:
         """A number that differs when something was written since it was asked for."""
-        written = self._db.total_changes() + self._sql.waiting()
+        written = self._db.total_changes() + self._sql.left
         return written + self.changes.buckets.pending() + len(self.after_commit)
 
     def become_authoritative(self, generation: Generation) -> None:

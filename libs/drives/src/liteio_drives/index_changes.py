@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from liteio_base.ids import BucketId, Generation
-from liteio_contracts.storage import CasScope, FenceAnswer, FenceRequest, KeyName, VersionRef
+from liteio_contracts.storage import CasScope, Commit, FenceAnswer, FenceRequest, KeyName, VersionRef
 from liteio_contracts.storage_errors import (
     BucketHoldsObjects,
     Fenced,
@@ -30,7 +30,6 @@ from liteio_drives.index_rows import (
     OUTLOOK_ROWS,
     Held,
     KeyAt,
-    Register,
     RowTable,
     Survey,
     Tombstones,
@@ -41,6 +40,7 @@ from liteio_drives.limits import NOTES_MAX
 from liteio_drives.record_view import (
     CommitView,
     NamedFile,
+    Register,
     RowView,
     created_in,
     decode_held,
@@ -126,18 +126,25 @@ class Changes:
         self.rows = RowTable(sql)
         self.buckets = BucketTable(sql)
         self.data = DataTable(sql)
-        self.purges = PurgeTable(sql, self.data)
-        self.live_index = LiveIndex(sql)
+        self.purges = PurgeTable(sql, self.data, self._note_chores)
+        self.live_index = LiveIndex(sql, self._note_chores)
+        self.has_chores = False  # at the transaction's beginning, or by now
         self._require_file = require_file
         self._notes: dict[Register, _Note] = {}
 
+    def begin(self, payload_number: int, *, has_chores: bool) -> None:
+        """A transaction begins. `payload_number`: as RowTable.begin has it."""
+        self.rows.begin(payload_number)
+        self.has_chores = has_chores
+
     def commit(self, view: CommitView, meta: Meta, now_ns: int) -> None:
         """One row is checked wholly before it is written; several need a savepoint around them."""
-        if view.generation is not None and view.generation != meta.generation:
+        commit = view.commit
+        if commit.generation is not None and commit.generation != meta.generation:
             raise GenerationChanged("the drive was emptied since the writer read it", generation=meta.generation)
-        if view.is_unread and not meta.is_authoritative:
+        if commit.is_unread and not meta.is_authoritative:
             raise NotAuthoritative("the drive is not whole, and the writer did not read it")
-        if view.topology_number is not None and view.topology_number < meta.topology_number:
+        if commit.topology_number is not None and commit.topology_number < meta.topology_number:
             raise StaleTopology("the drive keeps a newer topology", number=meta.topology_number)
         is_new = False
         for row in view.rows:
@@ -145,18 +152,18 @@ class Changes:
             at = facts.at
             if self._is_repeated(at, row, facts):
                 continue
-            self._check_bucket(view, row, facts.survey)
+            self._check_bucket(commit, row, facts.survey)
             if not is_new:
-                self._check_requirement(view.requires)
+                self._check_requirement(commit.requires)
                 is_new = True
-            self._check_row(at, row, facts, lifts_fences=view.lifts_fences)
-            if view.is_unread and row.kind is Kind.TOMBSTONE and not facts.visible:
+            self._check_row(at, row, facts, lifts_fences=commit.lifts_fences)
+            if commit.is_unread and row.kind is Kind.TOMBSTONE and not facts.visible:
                 raise NothingHeld("there is nothing to remove")
             if at.bucket == 0:
-                at = at._replace(bucket=self.buckets.find_or_add(row.bucket_id))
+                at = at._replace(bucket=self.buckets.find_or_add(row.register.bucket_id))
             self._add(at, row, facts, now_ns)
         if is_new:
-            for event in view.events:
+            for event in commit.events:
                 self._sql.later(_ADD_EVENT, (now_ns, event))
 
     def confirm(self, ref: VersionRef, now_ns: int) -> None:
@@ -244,12 +251,9 @@ class Changes:
         if mentioned:
             self._forget_standing(at, mentioned)
 
-    def has_chores(self) -> bool:
-        """Work that some transaction wrote down for later ones."""
-        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM purges) OR EXISTS (SELECT 1 FROM live_fills)").get)
-
     def do_chores(self, rows_max: int, now_ns: int) -> bool:
-        """About `rows_max` rows of it. Returns whether there is more."""
+        """Work that some transaction wrote down for later ones, about `rows_max` rows of it. Returns whether there is
+        more."""
         return self.purges.run(rows_max, now_ns) or self.live_index.fill(rows_max)
 
     def forget_events(self, numbers: Sequence[int]) -> None:
@@ -277,8 +281,8 @@ class Changes:
     # Checks.
 
     def _facts(self, row: RowView) -> _Facts:
-        survey, newest, tombstones = self.rows.outlook(Register(row.bucket_id, row.space, row.key, row.version))
-        at = KeyAt(row.space, survey.number, row.key)
+        survey, newest, tombstones = self.rows.outlook(row.register)
+        at = KeyAt(row.space, survey.number, row.register.key)
         return _Facts(at, survey, newest, self.rows.of_version(at, row.version, newest), tombstones)
 
     def _is_repeated(self, at: KeyAt, row: RowView, facts: _Facts) -> bool:
@@ -286,7 +290,8 @@ class Changes:
         bytes when they can not be read any more: it is a repair.
         """
         if row.kind is Kind.TOMBSTONE:
-            return any(time == row.time for time, _ in facts.tombstones) and self._is_same(
+            is_held = bool(facts.tombstones) and any(time == row.time for time, _ in facts.tombstones)
+            return is_held and self._is_same(
                 row, self.rows.tombstone_bytes(at, row), lambda: self.rows.replace_tombstone(at, row)
             )
         held = facts.of_time(row)
@@ -307,17 +312,17 @@ class Changes:
         mend()
         return True
 
-    def _check_bucket(self, view: CommitView, row: RowView, survey: Survey) -> None:
+    def _check_bucket(self, commit: Commit, row: RowView, survey: Survey) -> None:
         if row.space is Space.BUCKET:
-            if row.kind is Kind.VALUE and view.generation is not None:
+            if row.kind is Kind.VALUE and commit.generation is not None:
                 body = bucket_body_of(row.record)
                 if body.state is BucketState.CLOSING and self.buckets.holds_objects(body.bucket_id):
                     raise BucketHoldsObjects("the bucket holds objects on this drive", bucket_id=body.bucket_id)
             return
         # The system bucket has no record of its own: it is always open.
-        if view.bucket_number is None or not row.bucket_id:
+        if commit.bucket_number is None or not row.register.bucket_id:
             return
-        if survey.standing != Standing.OPEN or survey.config > view.bucket_number:
+        if survey.standing != Standing.OPEN or survey.config > commit.bucket_number:
             raise StaleBucket("the bucket's configuration here is newer, closing, or not known", number=survey.config)
 
     def _check_requirement(self, name: KeyName | None) -> None:
@@ -402,7 +407,7 @@ class Changes:
         expires."""
         if len(self._notes) >= NOTES_MAX:
             self._notes.clear()
-        self._notes[Register(row.bucket_id, row.space, row.key, row.version)] = _Note(row.time, at, hidden)
+        self._notes[row.register] = _Note(row.time, at, hidden)
 
     def _follow(self, note: _Note, register: Register) -> bool:
         """Do what the note says. Returns False when that is not known to be so any more."""
@@ -466,6 +471,9 @@ class Changes:
         self.buckets.add(at.bucket, Delta(objects, versions, len(come) - len(gone) - versions, size))
 
     # Helpers.
+
+    def _note_chores(self) -> None:
+        self.has_chores = True
 
     def _encoded(self, at: KeyAt, row: Held) -> bytes:
         found: bytes = self._execute(

@@ -6,6 +6,7 @@ confirm, so its listings read `records` itself and its writes do not pay for a s
 delete marker a bucket gets the index: new rows go in at once, those from before a bounded number at a time.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from liteio_drives.index_rows import IN_LIVE_INDEX, OUT_OF_LIVE_INDEX, KeyAt
@@ -16,10 +17,11 @@ _LATER_KEYS: Final = "space = ? AND bucket = ? AND key > ?"
 
 
 class LiveIndex:
-    """Inside the caller's transaction."""
+    """Inside the caller's transaction. `on_begin` hears when rows are left to be taken up."""
 
-    def __init__(self, sql: Sql) -> None:
+    def __init__(self, sql: Sql, on_begin: Callable[[], None]) -> None:
         self._execute = sql.execute
+        self._on_begin = on_begin
 
     def begin(self, at: KeyAt) -> None:
         """The key's bucket gets the index, unless it has it."""
@@ -29,6 +31,7 @@ class LiveIndex:
         )
         if changed.fetchall():
             self._execute("INSERT INTO live_fills VALUES (?, x'')", (at.bucket,))
+            self._on_begin()
 
     def fill(self, rows_max: int) -> bool:
         """Take up rows from before, about `rows_max` of them. Returns whether there are more."""

@@ -4,6 +4,7 @@ A purge is written down with the transaction that decides it and done a bounded 
 bucket with a million tombstones does not hold the drive's writers up.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from liteio_drives.index_data import DataTable
@@ -16,11 +17,11 @@ _SIDE_TABLES: Final = ("tombstones", "unsettled", "fences")
 
 
 class PurgeTable:
-    """Inside the caller's transaction."""
+    """Inside the caller's transaction. `on_add` hears of every purge that is written down."""
 
-    def __init__(self, sql: Sql, data: DataTable) -> None:
+    def __init__(self, sql: Sql, data: DataTable, on_add: Callable[[], None]) -> None:
         self._execute = sql.execute
-        self._data = data
+        self._data, self._on_add = data, on_add
 
     def add_prefix(self, space: Space, bucket: int, prefix: bytes) -> None:
         self._add(space, bucket, prefix, after_prefix(prefix), drops_bucket=False)
@@ -54,6 +55,7 @@ class PurgeTable:
             "INSERT INTO purges(space, bucket, low, high, drops_bucket) VALUES (?,?,?,?,?)",
             (space, bucket, low, high, drops_bucket),
         )
+        self._on_add()
 
     def _remove_records(self, limits: list[object], rows_max: int, now_ns: int) -> int:
         rows = self._execute(

@@ -12,11 +12,10 @@ Either no row of a key is stray and they are all of the null version, or every n
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from liteio_base.ids import BucketId
 from liteio_drives.index_payloads import payload_head_bytes
 from liteio_drives.index_sql import Bulk, Sql, packed
-from liteio_drives.record_view import NULL_BYTES, RowView, created_in
-from liteio_formats.record import Kind, Space
+from liteio_drives.record_view import NULL_BYTES, Register, RowView, created_in
+from liteio_formats.record import Kind
 
 KIND_OF: Final = tuple(Kind)
 # What `live` says of a row that is; 0 when it is not.
@@ -30,15 +29,6 @@ class KeyAt(NamedTuple):
     space: int
     bucket: int
     key: bytes
-
-
-class Register(NamedTuple):
-    """A version of a key, as those name it who do not know the bucket's number."""
-
-    bucket_id: BucketId
-    space: Space
-    key: bytes
-    version: bytes
 
 
 class Held(NamedTuple):

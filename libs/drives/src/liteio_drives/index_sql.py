@@ -41,11 +41,11 @@ class Bulk:
 
     def chunks(self, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         """Statements of a few fixed sizes, so that each is prepared once, with their bindings."""
-        start = 0
-        for size in _CHUNK_ROWS:
-            while len(rows) - start >= size:
-                yield self._texts[size], list(chain.from_iterable(rows[start : start + size]))
-                start += size
+        start, left = 0, len(rows)
+        while left:
+            size = left if left in self._texts else next(size for size in _CHUNK_ROWS if size <= left)
+            yield self._texts[size], list(chain.from_iterable(rows[start : start + size]))
+            start, left = start + size, left - size
 
 
 class Sql:
@@ -56,13 +56,14 @@ class Sql:
     see that it was not written at once. Kinds come in no certain order: leave nothing that changes what is left.
     """
 
-    __slots__ = ("_db", "_run", "_waiting", "last_rowid")
+    __slots__ = ("_db", "_run", "_waiting", "last_rowid", "left")
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db: Final = db
         self._run: Final[Callable[..., Cursor]] = cast(Cursor, db.cursor()).execute
         self.last_rowid: Final[Callable[[], int]] = db.last_insert_rowid
         self._waiting: Final[dict[Bulk, list[Sequence[Any]]]] = {}
+        self.left = 0  # how many rows were ever left for later
 
     def execute(self, statement: str, bindings: Sequence[Any] = ()) -> Cursor:
         if self._waiting:
@@ -70,15 +71,12 @@ class Sql:
         return self._run(statement, bindings)
 
     def later(self, bulk: Bulk, row: Sequence[Any]) -> None:
+        self.left += 1
         rows = self._waiting.get(bulk)
         if rows is None:
             self._waiting[bulk] = [row]
         else:
             rows.append(row)
-
-    def waiting(self) -> int:
-        """How many rows are left to be written."""
-        return sum(map(len, self._waiting.values())) if self._waiting else 0
 
     def forget_waiting(self) -> None:
         """Before a transaction is rolled back."""

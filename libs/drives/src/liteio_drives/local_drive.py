@@ -64,10 +64,9 @@ from liteio_drives.health import DriveHealth, SyncFailed
 from liteio_drives.index import DriveIndex, distrust_index, migrate_index
 from liteio_drives.index_changes import Meta
 from liteio_drives.index_digests import DigestWalk
-from liteio_drives.index_rows import Register
 from liteio_drives.limits import BATCH_JOBS_MAX, DriveSettings
 from liteio_drives.reader import Reader
-from liteio_drives.record_view import version_bytes, view_commit
+from liteio_drives.record_view import Register, version_bytes, view_commit
 from liteio_drives.shard_files import LocalShardReader, LocalShardWriter, ShardIO, open_reader, read_facts, run_data_job
 from liteio_drives.shard_folder import ShardFolder
 from liteio_formats.checked_json import FormatError
@@ -276,7 +275,7 @@ class LocalDrive:
             write,
             deadline,
             is_new_data=view.is_new_data,
-            topics=[Register(row.bucket_id, row.space, row.key, row.version) for row in view.rows],
+            topics=[row.register for row in view.rows],
         )
 
     async def confirm(self, refs: Sequence[VersionRef], *, deadline: Deadline) -> None:

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from liteio_base.check import check
-from liteio_base.ids import NULL_VERSION, BucketId, Generation, HybridTime, VersionId, is_version_id
-from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit
+from liteio_base.ids import NULL_VERSION, BucketId, HybridTime, VersionId, is_version_id
+from liteio_contracts.storage import CasScope, Commit, RowCommit
 from liteio_contracts.storage_errors import RecordCorrupt
 from liteio_formats.record import Kind, Record, RecordError, Space, decode_record, digest_of
 
@@ -27,16 +27,22 @@ class NamedFile(NamedTuple):
     part_size_bytes: int
 
 
-class RowView(msgspec.Struct, frozen=True, gc=False):
-    """One row to add. `version` is the id's bytes, NULL_BYTES for the null version.
+class Register(NamedTuple):
+    """A version of a key, as those name it who do not know the bucket's number. `version` is the id's bytes, NULL_BYTES
+    for the null version."""
 
-    What the record says comes first, as `_read_once` gives it: it is the same on every drive.
-    """
+    bucket_id: BucketId
+    space: Space
+    key: bytes
+    version: bytes
+
+
+class RowView(msgspec.Struct, frozen=True, gc=False):
+    """One row to add. What the record says comes first, as `_read_once` gives it: it is the same on every drive."""
 
     record: Record
+    register: Register
     space: Space
-    bucket_id: BucketId
-    key: bytes
     version: bytes
     created: HybridTime
     time: HybridTime
@@ -57,31 +63,15 @@ _IS_NEW_DATA: Final = attrgetter("is_new_data")
 
 
 class CommitView(msgspec.Struct, frozen=True, gc=False):
+    commit: Commit
     rows: tuple[RowView, ...]
-    generation: Generation | None
-    bucket_number: int | None
-    requires: KeyName | None
-    lifts_fences: bool
-    events: tuple[bytes, ...]
-    is_unread: bool
-    topology_number: int | None
     is_new_data: bool
 
 
 def view_commit(commit: Commit) -> CommitView:
     """Decode and check every record. Raises RecordCorrupt: a drive keeps only what it can read again."""
     rows = tuple(map(_view_row, commit.rows))
-    return CommitView(
-        rows,
-        commit.generation,
-        commit.bucket_number,
-        commit.requires,
-        commit.lifts_fences,
-        commit.events,
-        commit.is_unread,
-        commit.topology_number,
-        any(map(_IS_NEW_DATA, rows)),
-    )
+    return CommitView(commit, rows, any(map(_IS_NEW_DATA, rows)))
 
 
 def version_bytes(version_id: VersionId) -> bytes | None:
@@ -140,7 +130,7 @@ def is_readable(encoded: bytes) -> bool:
     return True
 
 
-_RecordFacts = tuple[Record, Space, BucketId, bytes, bytes, HybridTime, HybridTime, Kind, int, bool, bytes]
+_RecordFacts = tuple[Record, Register, Space, bytes, HybridTime, HybridTime, Kind, int, bool, bytes]
 
 
 @lru_cache(maxsize=128)
@@ -153,9 +143,8 @@ def _read_once(encoded: bytes) -> _RecordFacts:
     check(record.time >= 0 and record.created >= 0, "hybrid times are not negative")
     return (
         record,
+        Register(record.bucket_id, record.space, record.key, version),
         record.space,
-        record.bucket_id,
-        record.key,
         version,
         record.created,
         record.time,

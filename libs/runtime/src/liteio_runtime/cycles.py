@@ -3,7 +3,7 @@
 import gc
 from typing import Final
 
-_ALLOCATIONS: Final = 20_000
+_ALLOCATIONS: Final = 100_000
 
 
 def collect_cycles_less_often() -> None:
