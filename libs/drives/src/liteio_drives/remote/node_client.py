@@ -110,13 +110,13 @@ class NodeClient:
         request = self._client.post(self._base + path).header("authorization", header).body_bytes(body)
         if seconds:
             request = request.timeout(timedelta(seconds=seconds))
-        return await AnswerStream.open(request.streamed_read_buffer_limit(0).build_streamed(), key)
+        return await AnswerStream.open(request.streamed_read_buffer_limit(1).build_streamed(), key)
 
     async def stream(self, path: str, head: bytes, body: AsyncIterable[bytes]) -> tuple[AnswerStream, ExchangeKey]:
         """POST a body that is made while it is sent; `head`, its first frame's payload, is what the seal covers."""
         header, key = await self.seal(path, head)
         request = self._client.post(self._base + path).header("authorization", header).body_stream(body)
-        return await AnswerStream.open(request.streamed_read_buffer_limit(0).build_streamed(), key), key
+        return await AnswerStream.open(request.streamed_read_buffer_limit(1).build_streamed(), key), key
 
     # -- trouble
 
