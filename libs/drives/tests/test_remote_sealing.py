@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liteio_drives.remote.frames import FrameKind
-from liteio_drives.remote.limits import HALF_OPEN_SESSIONS_MAX, REPLAY_WINDOW, SESSIONS_MAX
+from liteio_drives.remote.limits import HALF_OPEN_SESSIONS_MAX, PROTOCOL_VERSION, REPLAY_WINDOW, SESSIONS_MAX
 from liteio_drives.remote.sealing import (
     BAD_SEAL,
     REPLAYED,
@@ -49,7 +49,7 @@ def test_no_short_or_endless_secret_is_taken(secret: bytes) -> None:
 
 
 def test_greeting_proves_both_sides() -> None:
-    hello = Hello(1, bytes(16))
+    hello = Hello(PROTOCOL_VERSION, bytes(16))
     body = msgspec.msgpack.encode(hello)
     assert check_hello(KEY, hello_header(KEY, "POST", "/s", body), "POST", "/s", body) == hello
     welcome = welcome_to(KEY, hello, b"s" * 16, b"n" * 16)
@@ -59,7 +59,7 @@ def test_greeting_proves_both_sides() -> None:
     with pytest.raises(NotAuthentic):
         check_hello(KEY, hello_header(KEY, "POST", "/other", body), "POST", "/s", body)
     with pytest.raises(NotAuthentic):
-        check_welcome(KEY, Hello(1, b"x" * 16), welcome)
+        check_welcome(KEY, Hello(PROTOCOL_VERSION, b"x" * 16), welcome)
     with pytest.raises(NotAuthentic):
         check_welcome(OTHER_KEY, hello, welcome)
 

@@ -8,6 +8,7 @@ from live_node import SECRET
 from pyreqwest.client import Client
 from pyreqwest.response import Response
 
+from liteio_drives.remote.limits import PROTOCOL_VERSION
 from liteio_drives.remote.messages import SESSION_PATH
 from liteio_drives.remote.sealing import ClientSession, Hello, Welcome, cluster_key, hello_header, session_key
 
@@ -31,7 +32,7 @@ class RawNode:
         return (await self.ask(method, path, [] if authorization is None else [authorization], body)).status
 
     async def greet(self) -> ClientSession:
-        hello = Hello(1, CLIENT_NONCE)
+        hello = Hello(PROTOCOL_VERSION, CLIENT_NONCE)
         body = msgspec.msgpack.encode(hello)
         response = await self.ask("POST", SESSION_PATH, [hello_header(KEY, "POST", SESSION_PATH, body)], body)
         welcome = msgspec.msgpack.decode(bytes(await response.bytes()), type=Welcome)

@@ -12,6 +12,7 @@ from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.ids import DataId, DriveId
 from liteio_contracts.storage import ShardRef
 from liteio_drives.remote.frames import FrameDecoder, FrameKind, encode_frame
+from liteio_drives.remote.limits import PROTOCOL_VERSION
 from liteio_drives.remote.messages import (
     CALLS_PATH,
     HEALTH_PATH,
@@ -45,7 +46,7 @@ def calls_body(drive_id: DriveId) -> bytes:
     drive, owner = str(drive_id), b"o" * 16
     acquire = [owner, [b"k"], Holder("host", "program", 1)]
     return msgspec.msgpack.encode(
-        [[drive, "status", 5.0, []], [drive, "collect_garbage", 5.0, []], [NODE, "lock.acquire", 5.0, acquire]]
+        [[drive, "status", 5.0, [[]]], [drive, "collect_garbage", 5.0, [[]]], [NODE, "lock.acquire", 5.0, [acquire]]]
     )
 
 
@@ -62,7 +63,7 @@ def write_body(drive_id: DriveId) -> bytes:
 
 
 def hello_body(drive_id: DriveId) -> bytes:
-    return msgspec.msgpack.encode(Hello(1, CLIENT_NONCE))
+    return msgspec.msgpack.encode(Hello(PROTOCOL_VERSION, CLIENT_NONCE))
 
 
 SOUND: Final[dict[str, Callable[[DriveId], bytes]]] = {

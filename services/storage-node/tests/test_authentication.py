@@ -69,23 +69,32 @@ async def test_a_body_beyond_the_bound_is_not_kept(node: RawNode) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        ["", "commit", 1.0, []],  # a drive's method asked of the node
-        ["d", "drives", 1.0, []],  # and the other way round
-        ["d", "__class__", 1.0, []],
-        ["d", "status", -1.0, []],
-        ["d", "status", 1e30, []],
-        ["d", "status", 1.0, [1]],
-        ["d", "walk", 1.0, [None, -1]],
-        ["", "lock.acquire", 1.0, [b"short", [b"x"], ["host", "program", 1]]],
-        ["", "lock.acquire", 1.0, [b"o" * 16, [], ["host", "program", 1]]],
-        ["", "lock.acquire", 1.0, [b"o" * 16, [b"x"], ["host" * 100, "program", 1]]],
-        ["", "lock.wait", 1.0, [b"o" * 16, [b"x"], -1.0]],
-        ["", "lock.list", 1.0, [501]],
+        ["", "commit", 1.0, [[]]],  # a drive's method asked of the node
+        ["d", "drives", 1.0, [[]]],  # and the other way round
+        ["d", "__class__", 1.0, [[]]],
+        ["d", "status", -1.0, [[]]],
+        ["d", "status", 1e30, [[]]],
+        ["d", "status", 1.0, []],
+        ["d", "status", 1.0, [[]] * 257],
+        ["d", "status", 1.0, [[1]]],
+        ["d", "status", 1.0, [[], [1]]],
+        ["d", "walk", 1.0, [[None, -1]]],
+        ["", "lock.acquire", 1.0, [[b"short", [b"x"], ["host", "program", 1]]]],
+        ["", "lock.acquire", 1.0, [[b"o" * 16, [], ["host", "program", 1]]]],
+        ["", "lock.acquire", 1.0, [[b"o" * 16, [b"x"], ["host" * 100, "program", 1]]]],
+        ["", "lock.wait", 1.0, [[b"o" * 16, [b"x"], -1.0]]],
+        ["", "lock.list", 1.0, [[501]]],
     ],
 )
 async def test_a_call_that_is_none_is_malformed(node: RawNode, call: list[object]) -> None:
     session = await node.greet()
     body = msgspec.msgpack.encode([call])
+    assert await node.send("POST", CALLS_PATH, session.seal("POST", CALLS_PATH, body)[0], body) == 400
+
+
+async def test_more_calls_than_a_request_may_hold_are_malformed(node: RawNode) -> None:
+    session = await node.greet()
+    body = msgspec.msgpack.encode([["d", "status", 1.0, [[]] * 129]] * 2)
     assert await node.send("POST", CALLS_PATH, session.seal("POST", CALLS_PATH, body)[0], body) == 400
 
 

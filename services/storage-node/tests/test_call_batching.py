@@ -9,10 +9,11 @@ from live_node import connected, connection_to, serving
 
 from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
-from liteio_base.ids import BucketId
+from liteio_base.ids import BucketId, DriveId
 from liteio_contracts.storage import KeyAnswer, KeyName, KeyQuery
 from liteio_contracts.storage_errors import DriveTimeout
 from liteio_drives.remote import call_batching
+from liteio_drives.remote.call_batching import _grouped, _Waiting
 from liteio_drives.remote.lock_table import LockTable
 from liteio_drives.remote.messages import NODE, Holder
 from liteio_drives.remote.node_connection import NodeConnection
@@ -91,6 +92,39 @@ async def test_what_is_read_in_the_request_of_a_lock_is_read_behind_its_grant() 
         await remote.read_key(KeyQuery(KeyName(Space.OBJECT, BucketId(""), b"key")), deadline=soon())
         assert await granted
     assert held_then == [1]
+
+
+def waiting(target: str, method: str = "read_key", *, at: float = 10.0, is_background: bool = False) -> _Waiting:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    return _Waiting(DriveId(target), method, b"\x90", at, answer, "", is_background)
+
+
+def shown(batch: list[_Waiting]) -> list[tuple[str, str, int]]:
+    return [(group[0].target, group[0].method, len(group)) for group in _grouped(batch)]
+
+
+async def test_calls_of_one_method_of_a_drive_travel_as_one() -> None:
+    assert shown([waiting("a"), waiting("b"), waiting("a"), waiting("b")]) == [
+        ("a", "read_key", 2),
+        ("b", "read_key", 2),
+    ]
+
+
+async def test_what_a_drive_is_asked_keeps_its_order() -> None:
+    mixed = [waiting("a"), waiting("b", "commit"), waiting("a", "commit"), waiting("b", "commit"), waiting("a")]
+    assert shown(mixed) == [("a", "read_key", 1), ("b", "commit", 2), ("a", "commit", 1), ("a", "read_key", 1)]
+
+
+async def test_what_is_asked_after_a_lock_does_not_join_what_was_asked_before_it() -> None:
+    mixed = [waiting("a"), waiting(NODE, "lock.acquire"), waiting("a"), waiting(NODE, "lock.acquire"), waiting("a")]
+    lock, read = (NODE, "lock.acquire", 1), ("a", "read_key", 1)
+    assert shown(mixed) == [read, lock, read, lock, read]
+
+
+async def test_calls_for_nobody_and_those_of_other_deadlines_travel_apart() -> None:
+    assert len(shown([waiting("a"), waiting("a", is_background=True)])) == 2
+    assert len(shown([waiting("a", at=10.0), waiting("a", at=10.9)])) == 1
+    assert len(shown([waiting("a", at=10.0), waiting("a", at=11.1)])) == 2
 
 
 async def test_a_deadline_that_has_passed_sends_nothing(sent: list[list[str]]) -> None:

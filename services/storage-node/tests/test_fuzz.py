@@ -15,7 +15,7 @@ from sound_requests import GUARDED, SESSION_SEALED, SOUND, sealed_part
 
 from liteio_base.ids import DriveId
 from liteio_drives.remote.frames import FrameDecoder, FrameError, FrameKind, encode_frame
-from liteio_drives.remote.limits import MAC_BYTES
+from liteio_drives.remote.limits import MAC_BYTES, PROTOCOL_VERSION
 from liteio_drives.remote.messages import (
     CALLS_PATH,
     METHODS,
@@ -23,7 +23,7 @@ from liteio_drives.remote.messages import (
     NODE_METHODS,
     SESSION_PATH,
     WRITE_PATH,
-    Reply,
+    Replies,
 )
 from liteio_drives.remote.sealing import ClientSession, Hello, Welcome, hello_header, session_key
 from liteio_testkit.manual_clock import ManualClock
@@ -42,14 +42,14 @@ class Fuzzed:
         self.node = DirectNode([self.drive])
 
     async def session(self) -> ClientSession:
-        body = msgspec.msgpack.encode(Hello(1, CLIENT_NONCE))
+        body = msgspec.msgpack.encode(Hello(PROTOCOL_VERSION, CLIENT_NONCE))
         _, said = await self.node.ask(SESSION_PATH, hello_header(KEY, "POST", SESSION_PATH, body), [body])
         welcome = msgspec.msgpack.decode(said, type=Welcome)
         return ClientSession(welcome.session_id, session_key(KEY, CLIENT_NONCE, welcome.nonce))
 
     async def lives(self) -> None:
         session = await self.session()
-        body = msgspec.msgpack.encode([[self.drive.drive_id, "status", 5.0, []]])
+        body = msgspec.msgpack.encode([[self.drive.drive_id, "status", 5.0, [[]]]])
         status, said = await self.node.ask(CALLS_PATH, session.seal("POST", CALLS_PATH, body)[0], [body])
         (frame,) = FrameDecoder().receive(said)
         assert (status, frame.kind) == (200, FrameKind.REPLY)
@@ -67,7 +67,7 @@ def sound_body(path: str, drive_id: DriveId, method: str) -> bytes:
     """`method`: of the calls, where the path takes any."""
     if path == CALLS_PATH:
         target = NODE if method in NODE_METHODS else drive_id
-        return msgspec.msgpack.encode([[target, method, 5.0, arguments_of(method)]] * 2)
+        return msgspec.msgpack.encode([[target, method, 5.0, [arguments_of(method)] * 2]] * 2)
     end = encode_frame(FrameKind.END, bytes(MAC_BYTES), b"\x90") if path == WRITE_PATH else b""
     return SOUND[path](drive_id) + end
 
@@ -147,7 +147,7 @@ def test_a_spoilt_request_with_a_right_seal_harms_nothing(
         assert status in (200, 400, 401, 413)
         if status == 200 and path == CALLS_PATH:
             for frame in FrameDecoder().receive(said):
-                msgspec.msgpack.decode(frame.payload[MAC_BYTES:], type=Reply)
+                msgspec.msgpack.decode(frame.payload[MAC_BYTES:], type=Replies)
         await fuzzed.lives()
 
     asyncio.run(run())

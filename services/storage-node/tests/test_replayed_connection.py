@@ -14,7 +14,7 @@ from liteio_base.clock import SystemClock
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DataId, HybridTime, VersionId
 from liteio_contracts.storage import Commit, KeyName, KeyQuery, ShardRef
-from liteio_drives.remote.limits import HALF_OPEN_SESSIONS_MAX
+from liteio_drives.remote.limits import HALF_OPEN_SESSIONS_MAX, PROTOCOL_VERSION
 from liteio_drives.remote.messages import NODE, SESSION_PATH, Holder
 from liteio_drives.remote.node_client import build_client
 from liteio_drives.remote.node_connection import NodeConnection
@@ -104,7 +104,7 @@ async def test_a_greeting_sent_again_and_again_pushes_out_nobody_at_work() -> No
         await remote.commit(commit_at(5), deadline=soon())
         session = node.client._session
         raw = RawNode(build_client(None), server.port)
-        body = msgspec.msgpack.encode(Hello(1, CLIENT_NONCE))
+        body = msgspec.msgpack.encode(Hello(PROTOCOL_VERSION, CLIENT_NONCE))
         seal = hello_header(KEY, "POST", SESSION_PATH, body)
         for _ in range(HALF_OPEN_SESSIONS_MAX + 10):
             assert await raw.send("POST", SESSION_PATH, seal, body) == 200

@@ -15,8 +15,8 @@ from liteio_base.deadline import Deadline
 from liteio_contracts.lock_names import object_lock_name
 from liteio_contracts.object_errors import ObjectMissing, OperationTimeout, PreconditionFailed
 from liteio_contracts.object_layer import BucketInfo, CreateBucket, DeleteObject, PutObject, ReadObject, WriteCondition
+from liteio_contracts.storage import KeyQuery
 from liteio_drives.remote import call_batching
-from liteio_drives.remote.messages import decode_arguments
 from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_drives.remote.remote_locks import RemoteLocks
 from liteio_erasure.code import CodeParams
@@ -68,7 +68,7 @@ class Rig:
 def is_of_the_key(call: call_batching._Waiting) -> bool:
     """Not one that nobody waits for, and not of the bucket, whose configuration is read anew every now and then."""
     if call.method == "read_key":
-        (query,) = decode_arguments(call.method, msgspec.Raw(call.arguments))
+        (query,) = msgspec.msgpack.decode(call.arguments, type=tuple[KeyQuery])
         return query.name.space is not Space.BUCKET
     return call.method not in NOBODY_WAITS_FOR
 

@@ -15,7 +15,7 @@ from tcp_proxy import TcpProxy
 
 from liteio_base.clock import SystemClock, SystemRandomness
 from liteio_base.deadline import Deadline
-from liteio_drives.remote.limits import UNPROVED_REQUEST_BYTES
+from liteio_drives.remote.limits import PROTOCOL_VERSION, UNPROVED_REQUEST_BYTES
 from liteio_drives.remote.messages import CALLS_PATH, HEALTH_PATH, SESSION_PATH
 from liteio_drives.remote.sealing import ClientSession, Hello, ServerSessions, hello_header
 from liteio_storage_node.app import build_app
@@ -47,7 +47,7 @@ async def end(writer: asyncio.StreamWriter) -> None:
 
 def greeting_only() -> bytes:
     """What somebody sends who has overheard a greeting."""
-    body = msgspec.msgpack.encode(Hello(1, CLIENT_NONCE))
+    body = msgspec.msgpack.encode(Hello(PROTOCOL_VERSION, CLIENT_NONCE))
     seal = hello_header(KEY, "POST", SESSION_PATH, body).encode()
     return (
         PREFACE + SETTINGS + headers_frame(1, SESSION_PATH, (b"authorization", seal)) + data_frame(1, body, ends=True)

@@ -21,6 +21,7 @@ from liteio_contracts.storage_errors import (
     Superseded,
 )
 from liteio_drives.remote import call_batching
+from liteio_drives.remote.limits import BATCH_BYTES
 from liteio_drives.remote.node_connection import NodeConnection
 from liteio_drives.remote.remote_drive import RemoteDrive
 from liteio_formats.record import Kind, Record, Space, encode_record
@@ -133,6 +134,24 @@ async def test_one_slow_drive_does_not_hold_back_the_others_of_its_request() -> 
         assert not waiting.done()
         held.held["status"].set()
         assert (await waiting).slot == 1
+
+
+@pytest.mark.parametrize("limit_bytes", [BATCH_BYTES, 1])
+async def test_an_answer_that_can_not_be_packed_spoils_no_other(
+    monkeypatch: pytest.MonkeyPatch, limit_bytes: int
+) -> None:
+    """Whether the answers of one turn leave together, or are too large for that."""
+    monkeypatch.setattr(calls_handler, "BATCH_BYTES", limit_bytes)
+    drives = [memory_drive(0), memory_drive(1)]
+
+    async def status(*, deadline: Deadline) -> object:
+        return object()
+
+    monkeypatch.setattr(drives[1], "status", status)
+    async with connected(drives) as node:
+        remotes = [remote_of(node, drive) for drive in drives for _ in range(3)]
+        answers = await asyncio.gather(*(remote.status(deadline=soon()) for remote in remotes), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DriveStatus] * 3 + [DriveUnavailable] * 3
 
 
 async def test_a_call_ends_at_its_deadline() -> None:

@@ -30,7 +30,7 @@ from liteio_drives.remote.messages import (
     READ_PATH,
     SESSION_PATH,
     WRITE_PATH,
-    Reply,
+    Replies,
 )
 from liteio_drives.remote.node_client import build_client
 from liteio_drives.remote.sealing import ClientSession, cluster_key, hello_header, session_key
@@ -293,13 +293,13 @@ async def test_every_method_is_reached_with_a_seal_and_without_one_is_not(
         node = RawNode(client, server.port)
         session = await node.greet()
         target = NODE if method in NODE_METHODS else drive.drive_id
-        body = msgspec.msgpack.encode([[target, method, 5.0, arguments_of(method)]])
+        body = msgspec.msgpack.encode([[target, method, 5.0, [arguments_of(method)]]])
         for seals in ([], [session.seal("POST", CALLS_PATH, b"")[0]], [hello_header(KEY, "POST", CALLS_PATH, body)]):
             assert (await node.ask("POST", CALLS_PATH, seals, body)).status == 401
         assert seen == []
         response = await node.ask("POST", CALLS_PATH, [session.seal("POST", CALLS_PATH, body)[0]], body)
         (frame,) = FrameDecoder().receive(bytes(await response.bytes()))
-        reply = msgspec.msgpack.decode(frame.payload[MAC_BYTES:], type=Reply)
+        (reply,) = msgspec.msgpack.decode(frame.payload[MAC_BYTES:], type=Replies)
         assert seen == [method]
         if method in DRIVE_METHODS:
             assert reply.error is not None

@@ -17,15 +17,22 @@ from liteio_base.ids import DriveId
 from liteio_contracts.storage_errors import DriveTimeout, DriveUnavailable, StorageError
 from liteio_drives.remote.deadlines import Deadlines, Expiry
 from liteio_drives.remote.frames import FrameKind
-from liteio_drives.remote.limits import BATCH_BYTES, BATCH_CALLS_MAX, CALL_BYTES_MAX, CALL_SECONDS_MAX, LAZY_SECONDS
-from liteio_drives.remote.messages import CALLS_PATH, METHODS, Call, Reply, decode_result
+from liteio_drives.remote.limits import (
+    ALIKE_SECONDS,
+    BATCH_BYTES,
+    BATCH_CALLS_MAX,
+    CALL_BYTES_MAX,
+    CALL_SECONDS_MAX,
+    LAZY_SECONDS,
+)
+from liteio_drives.remote.messages import CALLS_PATH, METHODS, NODE, Calls, Replies, Reply, decode_result
 from liteio_drives.remote.node_client import TROUBLE, NodeClient
 from liteio_drives.remote.sealing import MAY_SEND_AGAIN, NotAuthentic
 from liteio_drives.remote.wire_errors import from_wire
 
 _ANSWER_GRACE_SECONDS: Final = 1.0  # beyond the latest deadline, before a request is torn down
 _encoder: Final = msgspec.msgpack.Encoder()
-_reply_decoder: Final = msgspec.msgpack.Decoder(Reply)
+_replies_decoder: Final = msgspec.msgpack.Decoder(Replies)
 
 
 @dataclass(eq=False, slots=True)
@@ -35,16 +42,20 @@ class _Waiting:
     target: DriveId
     method: str
     arguments: bytes
-    deadline: Deadline
+    at: float  # its deadline, by the loop's clock
     answer: asyncio.Future[Any]
     node: str
     is_background: bool = field(default_factory=IS_BACKGROUND.get)
     is_second_try: bool = False
     expiry: Expiry | None = None
 
-    def to_call(self) -> Call:
-        seconds_left = min(self.deadline.seconds_left(), CALL_SECONDS_MAX)
-        return Call(self.target, self.method, seconds_left, msgspec.Raw(self.arguments), self.is_background)
+    def may_join(self, other: "_Waiting") -> bool:
+        """Whether the two can travel as one."""
+        return (
+            self.method == other.method
+            and self.is_background == other.is_background
+            and abs(self.at - other.at) <= ALIKE_SECONDS
+        )
 
     def settle(self, result: Any) -> None:
         if not self.answer.done():
@@ -75,12 +86,14 @@ class CallBatcher:
         with the calls of a later turn."""
         packed = _encoder.encode(arguments)
         check(len(packed) <= CALL_BYTES_MAX, "a call stays within the protocol's bound")
-        answer = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(target, method, packed, deadline, answer, self._client.url)
-        if deadline.has_passed:
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        seconds_left = deadline.seconds_left()
+        waiting = _Waiting(target, method, packed, loop.time() + seconds_left, answer, self._client.url)
+        if not seconds_left:
             waiting.settle(DriveTimeout("the deadline passed before the call was sent", method=method))
             return answer
-        waiting.expiry = self._deadlines.add(deadline.seconds_left(), waiting.expire)
+        waiting.expiry = self._deadlines.add(seconds_left, waiting.expire)
         self._add(waiting, is_lazy=is_lazy)
         return answer
 
@@ -135,22 +148,29 @@ class CallBatcher:
                 self._deadlines.drop(waiting.expiry)
 
     async def _exchange(self, batch: list[_Waiting]) -> None:
-        body = _encoder.encode([waiting.to_call() for waiting in batch])
-        longest = max(waiting.deadline.seconds_left() for waiting in batch)
+        groups = _grouped(batch)
+        asked = [waiting for group in groups for waiting in group]
+        now = asyncio.get_running_loop().time()
+        body = _encoder.encode([_to_calls(group, now) for group in groups])
+        longest = max(0.0, max(waiting.at for waiting in batch) - now)
         answer = await self._client.exchange(CALLS_PATH, body, longest + _ANSWER_GRACE_SECONDS)
         try:
-            for _ in batch:
+            left = len(asked)
+            while left > 0:
                 frame = await answer.next()
                 if frame is None or frame.kind is not FrameKind.REPLY:
                     return
-                self._take(batch, _reply_decoder.decode(frame.payload))
+                replies = _replies_decoder.decode(frame.payload)
+                left -= len(replies)
+                for reply in replies:
+                    self._take(asked, reply)
         finally:
             await answer.close()
 
-    def _take(self, batch: list[_Waiting], reply: Reply) -> None:
-        if not 0 <= reply.index < len(batch):
+    def _take(self, asked: list[_Waiting], reply: Reply) -> None:
+        if not 0 <= reply.index < len(asked):
             raise msgspec.ValidationError("a reply to no call of the batch")
-        waiting = batch[reply.index]
+        waiting = asked[reply.index]
         waiting.settle(from_wire(reply.error) if reply.error else decode_result(waiting.method, reply.result))
 
     def _settle_unanswered(self, left: list[_Waiting], failure: Exception | None) -> None:
@@ -176,3 +196,28 @@ def _batches(queue: list[_Waiting]) -> list[list[_Waiting]]:
             size_bytes = len(waiting.arguments)
         batches[-1].append(waiting)
     return batches
+
+
+def _grouped(batch: list[_Waiting]) -> list[list[_Waiting]]:
+    """Calls that travel as one: those of one method that a drive is asked one behind the other. The order at each drive
+    stays, and what was asked of the node itself stays before all that was asked after it."""
+    groups: list[list[_Waiting]] = []
+    newest: dict[DriveId, list[_Waiting]] = {}
+    for waiting in batch:
+        group = newest.get(waiting.target)
+        if group is not None and waiting.may_join(group[0]):
+            group.append(waiting)
+            continue
+        groups.append([waiting])
+        if waiting.target == NODE:
+            newest.clear()
+        else:
+            newest[waiting.target] = groups[-1]
+    return groups
+
+
+def _to_calls(group: list[_Waiting], now: float) -> Calls:
+    first = group[0]
+    seconds_left = min(max(0.0, max(waiting.at for waiting in group) - now), CALL_SECONDS_MAX)
+    arguments = _encoder.encode([msgspec.Raw(waiting.arguments) for waiting in group])
+    return Calls(first.target, first.method, seconds_left, msgspec.Raw(arguments), first.is_background)

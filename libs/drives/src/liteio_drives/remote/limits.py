@@ -5,7 +5,7 @@ from typing import Final
 from liteio_base.check import check
 from liteio_base.limits import BLOCK_BYTES, KIB, MIB
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 # HTTP/2 flow control. Measured: defaults 0.3-0.9 GB/s, these 1.1-1.8 GB/s (docs/protocols/drive.md, "Windows").
 STREAM_WINDOW_BYTES: Final = 8 * MIB
@@ -20,9 +20,10 @@ PING_PATIENCE_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 2.0
 CALL_SECONDS_MAX: Final = 3600.0  # no call may ask a node to work longer than this
 
-# Calls. One that is larger than a batch travels alone.
+# Calls. One that is larger than a batch travels alone, and so does a reply.
 BATCH_CALLS_MAX: Final = 256
 BATCH_BYTES: Final = MIB  # coalescing stops here
+ALIKE_SECONDS: Final = 1.0  # deadlines of calls this close together are one to the node
 LAZY_SECONDS: Final = 0.002  # how long a call that nobody waits for is kept for company
 CALL_BYTES_MAX: Final = 16 * MIB  # a commit of 1,000 part rows with inline payloads stays far below
 REQUEST_BYTES_MAX: Final = CALL_BYTES_MAX + 64 * KIB

@@ -63,8 +63,9 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=CALL_SECONDS_MAX)]
 BootText = Annotated[str, msgspec.Meta(max_length=BOOT_TEXT_MAX)]
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True):
-    """One call. `seconds_left`: of its deadline, when it was sent. `is_background`: no client waits for it."""
+class Calls(msgspec.Struct, frozen=True, array_like=True):
+    """Calls of one method of one drive. `seconds_left`: of the last of their deadlines, when they were sent.
+    `arguments`: a list, with a tuple for each call. `is_background`: no client waits for them."""
 
     target: DriveId
     method: str
@@ -73,7 +74,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     is_background: bool = False
 
 
-Batch = Annotated[list[Call], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
+Batch = Annotated[list[Calls], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +83,9 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     index: int
     error: WireError | None = None
     result: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+Replies = Annotated[list[Reply], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
 
 
 class ReadShard(msgspec.Struct, frozen=True, array_like=True):
@@ -178,6 +182,10 @@ class Method:
     is_read: bool
 
 
+def _list_of(arguments: Any) -> Any:
+    return Annotated[list[arguments], msgspec.Meta(min_length=1, max_length=BATCH_CALLS_MAX)]
+
+
 DRIVE_METHODS: Final[dict[str, Method]] = {
     "status": Method(tuple[()], DriveStatus, True),
     "read_key": Method(tuple[KeyQuery], KeyAnswer, True),
@@ -215,7 +223,7 @@ NODE_METHODS: Final[dict[str, Method]] = {
     "lock.release": Method(tuple[Owners], None, False),
 }
 METHODS: Final[dict[str, Method]] = {**DRIVE_METHODS, **NODE_METHODS}
-_decoders: Final = {name: msgspec.msgpack.Decoder(method.arguments) for name, method in METHODS.items()}
+_decoders: Final = {name: msgspec.msgpack.Decoder(_list_of(method.arguments)) for name, method in METHODS.items()}
 _result_decoders: Final = {name: msgspec.msgpack.Decoder(method.result) for name, method in METHODS.items()}
 
 
@@ -228,9 +236,10 @@ def ask_drive(drive: StorageAPI, method: str, arguments: Any, deadline: Deadline
     return answer
 
 
-def decode_arguments(method: str, packed: msgspec.Raw) -> Any:
-    """The arguments as a tuple. Raises UNREADABLE; KeyError for a method that is not in the table."""
-    return _decoders[method].decode(packed)
+def decode_arguments(method: str, packed: msgspec.Raw) -> list[Any]:
+    """The arguments of each call, as a tuple. Raises UNREADABLE; KeyError for a method that is not in the table."""
+    found: list[Any] = _decoders[method].decode(packed)
+    return found
 
 
 def decode_result(method: str, packed: msgspec.Raw) -> Any:

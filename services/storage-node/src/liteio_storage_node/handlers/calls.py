@@ -1,9 +1,8 @@
-"""POST /v1/calls: many calls in one request, each answered by a frame of its own as soon as its drive is done."""
+"""POST /v1/calls: many calls in one request, each answered as soon as its drive is done."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,13 +15,13 @@ from liteio_contracts.storage import ListPage, ListQuery, StorageAPI
 from liteio_contracts.storage_errors import DriveOffline, DriveUnavailable, StorageError
 from liteio_drives.remote.deadlines import Deadlines, Expiry
 from liteio_drives.remote.frames import FrameKind
-from liteio_drives.remote.limits import REPLY_BYTES_MAX
+from liteio_drives.remote.limits import BATCH_BYTES, BATCH_CALLS_MAX, REPLY_BYTES_MAX
 from liteio_drives.remote.messages import (
     DRIVE_METHODS,
     NODE,
     NODE_METHODS,
     Batch,
-    Call,
+    Calls,
     Reply,
     ask_drive,
     decode_arguments,
@@ -50,20 +49,21 @@ class CallsHandler:
         self._drives, self._node_calls, self._clock, self._deadlines = drives, node_calls, clock, deadlines
 
     async def __call__(self, request: SealedRequest) -> None:
-        calls = _batch_decoder.decode(request.body)
-        asked = [(call, self._arguments(call)) for call in calls]
+        asked = [(calls, self._arguments(calls)) for calls in _batch_decoder.decode(request.body)]
+        if sum(len(arguments) for _, arguments in asked) > BATCH_CALLS_MAX:
+            raise msgspec.ValidationError("too many calls")
         answers = _Answers(request.key, self._deadlines)
-        for index, (call, arguments) in enumerate(asked):
-            answers.expect(index, call, asyncio.ensure_future(self._ask(call, arguments)))
+        for calls, arguments in asked:
+            answers.expect([asyncio.ensure_future(one) for one in self._ask(calls, arguments)], calls.seconds_left)
         frames = await answers.next()
         await start_answer(request.send)
         await self._send_all(answers, frames, request.send)
 
-    def _arguments(self, call: Call) -> Any:
+    def _arguments(self, calls: Calls) -> list[Any]:
         """Decoded before anything is done: a batch with a call that can not be read is refused whole."""
-        if call.method not in (NODE_METHODS if call.target == NODE else DRIVE_METHODS):
+        if calls.method not in (NODE_METHODS if calls.target == NODE else DRIVE_METHODS):
             raise msgspec.ValidationError("no such method")
-        return decode_arguments(call.method, call.arguments)
+        return decode_arguments(calls.method, calls.arguments)
 
     async def _send_all(self, answers: "_Answers", frames: bytes, send: Send) -> None:
         """Calls outlive a client that leaves: a commit that has begun is finished."""
@@ -74,19 +74,20 @@ class CallsHandler:
                 return
             frames = await answers.next()
 
-    def _ask(self, call: Call, arguments: Any) -> Awaitable[Any]:
-        """The call under way; fails with StorageError."""
-        if call.target == NODE:
-            return self._node_calls[call.method](arguments)
+    def _ask(self, calls: Calls, arguments: list[Any]) -> Iterator[Awaitable[Any]]:
+        """The calls under way, one after the other; they fail with StorageError."""
+        method = calls.method
+        if calls.target == NODE:
+            return map(self._node_calls[method], arguments)
         try:
-            drive = self._drives.get(call.target)
+            drive = self._drives.get(calls.target)
         except DriveOffline as error:
-            return _failed(error)
-        deadline = Deadline.after(call.seconds_left, self._clock)
-        IS_BACKGROUND.set(call.is_background)  # for what is begun now, here or in the task that begins next
-        if call.method == "list_page":
-            return _page_that_fits(drive, arguments[0], deadline)
-        return ask_drive(drive, call.method, arguments, deadline)
+            return (_failed(error) for _ in arguments)
+        deadline = Deadline.after(calls.seconds_left, self._clock)
+        IS_BACKGROUND.set(calls.is_background)  # for what is begun now, here or in the task that begins next
+        if method == "list_page":
+            return (_page_that_fits(drive, query, deadline) for (query,) in arguments)
+        return (ask_drive(drive, method, each, deadline) for each in arguments)
 
 
 class _Answers:
@@ -94,40 +95,62 @@ class _Answers:
 
     def __init__(self, key: ExchangeKey, deadlines: Deadlines) -> None:
         self._key, self._deadlines = key, deadlines
-        self._under_way: set[asyncio.Future[Any]] = set()
-        self._ready: list[bytes] = []
+        self._expected = 0
+        self._under_way: dict[asyncio.Future[Any], int] = {}
+        self._ready: list[tuple[int, asyncio.Future[Any]]] = []
         self._has_news = asyncio.Event()
+        self._expiries: list[Expiry] = []
 
     @property
     def left_count(self) -> int:
-        """Frames that `next` has not given yet."""
+        """Answers that `next` has not given yet."""
         return len(self._under_way) + len(self._ready)
 
-    def expect(self, index: int, call: Call, answer: asyncio.Future[Any]) -> None:
-        """At its deadline the call is cancelled, which answers it."""
-        expiry = self._deadlines.add(call.seconds_left, answer.cancel)
-        self._under_way.add(answer)
-        answer.add_done_callback(partial(self._note, index, call.method, expiry))
+    def expect(self, answers: list[asyncio.Future[Any]], seconds: float) -> None:
+        """The next of the batch. At their deadline they are cancelled, which answers them."""
+        for answer in answers:
+            self._under_way[answer] = self._expected
+            self._expected += 1
+            answer.add_done_callback(self._note)
+        self._expiries.append(self._deadlines.add(seconds, lambda: [answer.cancel() for answer in answers]))
 
     async def next(self) -> bytes:
         """The next frames, when there are some."""
         await self._has_news.wait()
         self._has_news.clear()
-        frames = b"".join(self._ready)
+        replies = [_reply(index, answer) for index, answer in self._ready]
         self._ready.clear()
-        return frames
+        return b"".join(sealed_frame(FrameKind.REPLY, payload, self._key) for payload in _packed(replies))
 
-    def _note(self, index: int, method: str, expiry: Expiry, answer: asyncio.Future[Any]) -> None:
-        self._deadlines.drop(expiry)
-        self._under_way.discard(answer)
-        try:
-            payload = _encoder.encode(Reply(index, None, _result_of(answer)))
-            if len(payload) > REPLY_BYTES_MAX:
-                raise _too_large(method, len(payload))
-        except Exception as problem:
-            payload = _encoder.encode(Reply(index, to_wire(wire_error_of(problem))))
-        self._ready.append(sealed_frame(FrameKind.REPLY, payload, self._key))
+    def _note(self, answer: asyncio.Future[Any]) -> None:
+        self._ready.append((self._under_way.pop(answer), answer))
+        if not self._under_way:
+            for expiry in self._expiries:
+                self._deadlines.drop(expiry)
         self._has_news.set()
+
+
+def _reply(index: int, answer: asyncio.Future[Any]) -> Reply:
+    try:
+        return Reply(index, None, _result_of(answer))
+    except Exception as problem:
+        return Reply(index, to_wire(wire_error_of(problem)))
+
+
+def _packed(replies: Sequence[Reply]) -> list[bytes]:
+    """In one piece; or each in its own, when that is too large or one of them can not be packed."""
+    is_alone = len(replies) == 1
+    problem: Exception
+    try:
+        payload = _encoder.encode(replies)
+        if len(payload) <= (REPLY_BYTES_MAX if is_alone else BATCH_BYTES):
+            return [payload]
+        problem = _too_large(len(payload))
+    except Exception as unexpected:
+        problem = unexpected
+    if is_alone:
+        return _packed([Reply(replies[0].index, to_wire(wire_error_of(problem)))])
+    return [payload for reply in replies for payload in _packed([reply])]
 
 
 def _result_of(answer: asyncio.Future[Any]) -> Any:
@@ -143,8 +166,8 @@ def _failed(error: StorageError) -> asyncio.Future[Any]:
     return answer
 
 
-def _too_large(method: str, length_bytes: int) -> DriveUnavailable:
-    return DriveUnavailable("the answer is too large for the wire", method=method, length_bytes=length_bytes)
+def _too_large(length_bytes: int) -> DriveUnavailable:
+    return DriveUnavailable("the answer is too large for the wire", length_bytes=length_bytes)
 
 
 async def _page_that_fits(drive: StorageAPI, query: ListQuery, deadline: Deadline) -> msgspec.Raw:
@@ -156,5 +179,5 @@ async def _page_that_fits(drive: StorageAPI, query: ListQuery, deadline: Deadlin
         if len(packed) <= REPLY_BYTES_MAX - _ROOM_BYTES:
             return msgspec.Raw(packed)
         if len(page.items) <= 1:
-            raise _too_large("list_page", len(packed))
+            raise _too_large(len(packed))
         query = msgspec.structs.replace(query, limit=len(page.items) // 2)
