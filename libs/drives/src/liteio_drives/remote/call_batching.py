@@ -1,4 +1,4 @@
-"""Calls made in one turn of the loop travel to their node as one request, and each is answered on its own.
+"""Calls made in two turns of the loop travel to their node as one request, and each is answered on its own.
 
 What may be sent again: everything, when the node refused the request before looking at it; calls that only read, once,
 when the connection broke under them. A commit that may have arrived is never repeated from here.
@@ -75,7 +75,7 @@ class CallBatcher:
         self._client = client
         self._queue: list[_Waiting] = []
         self._flushing: asyncio.Handle | None = None
-        self._is_urgent = False  # the queue leaves at the end of this turn
+        self._is_urgent = False  # the queue leaves at the end of the next turn
         self._deadlines = Deadlines()
         self._senders: set[asyncio.Task[None]] = set()
 
@@ -117,7 +117,11 @@ class CallBatcher:
             self._is_urgent = True
             if self._flushing is not None:
                 self._flushing.cancel()
-            self._flushing = loop.call_soon(self._flush)
+            self._flushing = loop.call_soon(self._wait_a_turn)
+
+    def _wait_a_turn(self) -> None:
+        """A request costs as much as ten reads in it. Under load the next turn brings some; without, it is short."""
+        self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         waiting, self._queue = self._queue, []

@@ -56,8 +56,7 @@ class RemoteDrive:
         return self._node.is_down
 
     def _ask(self, method: str, *arguments: Any, deadline: Deadline) -> "asyncio.Future[Any]":
-        """The call is made at once, so that it travels with others of this turn of the loop, and without a task of its
-        own."""
+        """The call is made at once, so that it travels with the others of its time, and without a task of its own."""
         return self._node.call(self._target, method, *arguments, deadline=deadline)
 
     async def status(self, *, deadline: Deadline) -> DriveStatus:
