@@ -1,6 +1,8 @@
 """When calls leave: those that somebody waits for at the end of the loop's turn, others with company."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -139,3 +141,18 @@ async def test_closing_ends_the_calls_that_have_not_left() -> None:
         released = release(node)
     with pytest.raises(asyncio.CancelledError):
         await released
+
+
+async def test_an_answer_is_not_kept_once_it_was_given() -> None:
+    """Were call and deadline a cycle, pages of listings would wait for the collector, which comes seldom."""
+    async with connected([]) as node:
+        gc.disable()
+        try:
+            call = node.call(NODE, "drives", deadline=soon())
+            await call
+            given = weakref.ref(call)
+            del call
+            await asyncio.sleep(0.05)
+            assert given() is None
+        finally:
+            gc.enable()

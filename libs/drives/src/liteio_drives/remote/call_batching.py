@@ -15,7 +15,7 @@ from liteio_base.check import check
 from liteio_base.deadline import Deadline
 from liteio_base.ids import DriveId
 from liteio_contracts.storage_errors import DriveTimeout, DriveUnavailable, StorageError
-from liteio_drives.remote.deadlines import Deadlines, Expiry
+from liteio_drives.remote.deadlines import Deadlines
 from liteio_drives.remote.frames import FrameKind
 from liteio_drives.remote.limits import (
     ALIKE_SECONDS,
@@ -37,7 +37,8 @@ _replies_decoder: Final = msgspec.msgpack.Decoder(Replies)
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A call on its way."""
+    """A call on its way. `Expiring` itself: with an `Expiry` of its own it would be a cycle, and its answer, maybe a
+    page of a listing, would wait for the collector."""
 
     target: DriveId
     method: str
@@ -47,7 +48,6 @@ class _Waiting:
     node: str
     is_background: bool = field(default_factory=IS_BACKGROUND.get)
     is_second_try: bool = False
-    expiry: Expiry | None = None
 
     def may_join(self, other: "_Waiting") -> bool:
         """Whether the two can travel as one."""
@@ -93,7 +93,7 @@ class CallBatcher:
         if not seconds_left:
             waiting.settle(DriveTimeout("the deadline passed before the call was sent", method=method))
             return answer
-        waiting.expiry = self._deadlines.add(seconds_left, waiting.expire)
+        self._deadlines.watch(waiting)
         self._add(waiting, is_lazy=is_lazy)
         return answer
 
@@ -148,8 +148,8 @@ class CallBatcher:
         if left:
             self._settle_unanswered(left, failure)
         for waiting in batch:
-            if waiting.expiry is not None and waiting.answer.done():
-                self._deadlines.drop(waiting.expiry)
+            if waiting.answer.done():
+                self._deadlines.drop(waiting)
 
     async def _exchange(self, batch: list[_Waiting]) -> None:
         groups = _grouped(batch)

@@ -3,16 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 _SLACK_SECONDS: Final = 0.001  # deadlines this close together expire together
 
 Result = TypeVar("Result")
 
 
+class Expiring(Protocol):
+    """What happens at `at`, by the loop's clock, unless it is dropped before."""
+
+    at: float
+
+    def expire(self) -> object: ...
+
+
 @dataclass(eq=False, slots=True)
 class Expiry:
-    """What happens at `at`, by the loop's clock, unless it is dropped before."""
+    """`Expiring` of any function."""
 
     at: float
     expire: Callable[[], object]
@@ -23,20 +31,23 @@ class Deadlines:
     """For one event loop. The timer stands at the earliest deadline that was set, also when that one was dropped: it
     then finds nothing to do and moves on."""
 
-    _expiries: set[Expiry] = field(default_factory=set)
+    _expiries: set[Expiring] = field(default_factory=set)
     _timer: asyncio.Handle | None = None
     _timer_at: float = 0.0  # uvloop's timers of a time that has passed do not say when they are
 
     def add(self, seconds: float, expire: Callable[[], object]) -> Expiry:
         """Call `expire` in `seconds`."""
-        loop = asyncio.get_running_loop()
-        expiry = Expiry(loop.time() + seconds, expire)
-        self._expiries.add(expiry)
-        if self._timer is None or expiry.at < self._timer_at:
-            self._set_timer(loop, expiry.at)
+        expiry = Expiry(asyncio.get_running_loop().time() + seconds, expire)
+        self.watch(expiry)
         return expiry
 
-    def drop(self, expiry: Expiry) -> None:
+    def watch(self, expiry: Expiring) -> None:
+        """As `add`, for who is told itself."""
+        self._expiries.add(expiry)
+        if self._timer is None or expiry.at < self._timer_at:
+            self._set_timer(asyncio.get_running_loop(), expiry.at)
+
+    def drop(self, expiry: Expiring) -> None:
         """It is not needed any more; no harm when it has happened."""
         self._expiries.discard(expiry)
 
