@@ -34,7 +34,7 @@ def start(folder: Path, port: int, node_ports: Sequence[int]) -> None:
     listening = socket.create_server(("127.0.0.1", port), backlog=2048)
     cores = sorted(os.sched_getaffinity(0))
     if len(node_ports) == 1:
-        # The one node's threads take turns; a node that is one of several is left to the kernel.
+        # As `liteio server` does it; of several nodes, which have a machine each, none is to be kept from a processor.
         [node] = cluster.nodes
         node.environment = {**node.environment, "LITEIO_STORAGE_NODE_CORE": str(cores[0])}
     gateways: list[subprocess.Popen[bytes]] = []
@@ -42,7 +42,7 @@ def start(folder: Path, port: int, node_ports: Sequence[int]) -> None:
     try:
         for node in cluster.nodes:
             node.start()
-        gateways += [_gateway(cluster, listening, index) for index in range(len(cores))]
+        gateways += [_gateway(cluster, listening, index, core) for index, core in enumerate(cores)]
         signal.pause()
     finally:
         for gateway in gateways:
@@ -51,12 +51,13 @@ def start(folder: Path, port: int, node_ports: Sequence[int]) -> None:
         cluster.stop()
 
 
-def _gateway(cluster: Cluster, listening: socket.socket, index: int) -> subprocess.Popen[bytes]:
+def _gateway(cluster: Cluster, listening: socket.socket, index: int, core: int) -> subprocess.Popen[bytes]:
     config = {
         "access_key": ACCESS_KEY,
         "secret_key": SECRET_KEY,
         "listen_fd": listening.fileno(),
         "worker_index": index,
+        "core": core,
         "peers": cluster.peers,
         "cluster_secret": CLUSTER_SECRET,
     }

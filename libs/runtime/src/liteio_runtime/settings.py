@@ -93,7 +93,8 @@ class ServerSettings(BaseSettings):
     workers: Annotated[int | None, Field(ge=1, le=256)] = None
     """Gateway processes; default: one for each processor."""
     pin_workers: bool = True
-    """Keep each gateway worker's busy threads on one processor; off where other programs hold processors, too."""
+    """Keep the busy threads of each gateway worker, and of the storage node, on one processor; off where other programs
+    hold processors, too."""
     nats: str = ""
     """URL of a NATS server to use; default: one of our own is started; "off": none."""
     log_format: LogFormat = LogFormat.AUTO

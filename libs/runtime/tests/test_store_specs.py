@@ -1,0 +1,36 @@
+"""What the processes of a server are told."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from liteio_runtime.process import ProcessSpec
+from liteio_runtime.settings_loading import load_settings
+from liteio_runtime.state import RootCredentials
+from liteio_runtime.store_specs import GATEWAY_CONFIG, store_specs
+
+
+def specs_of(tmp_path: Path, **flags: object) -> dict[str, ProcessSpec]:
+    (tmp_path / "secret").write_text("a secret that is long enough\n")
+    cluster = {"cluster_secret_file": str(tmp_path / "secret"), "node_host": "n1"}
+    settings = load_settings({"drives": "http://n{1...2}:9100/disks/{1...2}", "workers": "2", **cluster, **flags})
+    credentials = RootCredentials("access12", "secret1234")
+    return {spec.name: spec for spec in store_specs(settings, credentials, "", (3, 4), log_format="json")}
+
+
+@pytest.mark.parametrize(("cores", "held"), [({0, 1}, [0, 1, 0]), ({2, 5, 7}, [2, 5, 7])])
+def test_workers_and_the_storage_node_are_kept_on_a_processor_each_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: set[int], held: list[int]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    specs = specs_of(tmp_path)
+    workers = [json.loads(specs[f"gateway-{index}"].environment[GATEWAY_CONFIG])["core"] for index in range(2)]
+    assert [*workers, int(specs["storage-node"].environment["LITEIO_STORAGE_NODE_CORE"])] == held
+
+
+def test_none_is_kept_where_that_is_turned_off(tmp_path: Path) -> None:
+    specs = specs_of(tmp_path, pin_workers="off")
+    assert json.loads(specs["gateway-1"].environment[GATEWAY_CONFIG])["core"] is None
+    assert "LITEIO_STORAGE_NODE_CORE" not in specs["storage-node"].environment
