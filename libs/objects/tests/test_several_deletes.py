@@ -7,7 +7,7 @@ import pytest
 
 from liteio_base.clock import SystemClock
 from liteio_base.ids import VersionId
-from liteio_contracts.object_errors import ObjectMissing, PreconditionFailed, WriteQuorumLost
+from liteio_contracts.object_errors import BucketMissing, ObjectMissing, PreconditionFailed, WriteQuorumLost
 from liteio_contracts.object_layer import (
     UNCONDITIONAL,
     BucketChange,
@@ -178,3 +178,9 @@ async def test_a_bucket_that_keeps_versions_gets_delete_markers(bench: SeveralBe
     assert len(await bench.store.delete_all(removals, deadline=bench.deadline)) == 12
     page = await bench.store.list_versions(ListVersions("photos"), deadline=bench.deadline)
     assert not page.versions
+
+
+async def test_each_is_told_that_there_is_no_bucket(bench: SeveralBench) -> None:
+    requests = [DeleteObject("paintings", key) for key in KEYS]
+    outcomes = await bench.store.delete_all(requests, deadline=bench.deadline)
+    assert [type(outcome) for outcome in outcomes] == [BucketMissing] * 6

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 from liteio_base.deadline import Deadline
 from liteio_base.ids import NO_TIME, NULL_VERSION, VersionId
 from liteio_contracts.locks import Lease
-from liteio_contracts.object_errors import OperationTimeout, ReadQuorumLost
+from liteio_contracts.object_errors import ObjectError, OperationTimeout, ReadQuorumLost
 from liteio_contracts.object_layer import BucketInfo, DeleteObject, DeleteResult
 from liteio_contracts.storage import CasScope, KeyName
 from liteio_formats.record import Kind, Record, Space
@@ -52,8 +53,8 @@ class ObjectRemoving:
         left = [at for at in range(len(requests)) if at not in done]
         for start in range(0, len(left), _ALONE_AT_ONCE):
             wave = left[start : start + _ALONE_AT_ONCE]
-            at_once = Deadline.after(seconds, self._engine.clock)
-            deletes = [self.delete(requests[at], deadline=at_once) for at in wave]
+            wave_deadline = Deadline.after(seconds, self._engine.clock)
+            deletes = [self.delete(requests[at], deadline=wave_deadline) for at in wave]
             for at, outcome in zip(wave, await asyncio.gather(*deletes, return_exceptions=True), strict=True):
                 if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
                     raise outcome
@@ -67,7 +68,10 @@ class ObjectRemoving:
         if len(requests) < 2 or not self._engine.maps.is_sure:
             return {}
         [bucket] = {request.bucket for request in requests}
-        info = self._buckets.remembered(bucket) or await self._buckets.bucket(bucket, deadline=deadline)
+        try:
+            info = await self._buckets.cached(bucket, deadline=deadline)
+        except ObjectError:
+            return {}  # Each is told so.
         if info.versioning.value:
             return {}
         by_set: dict[int, dict[str, int]] = {}
@@ -92,15 +96,18 @@ class ObjectRemoving:
         if not committer.may_remove_unread(drive_set, info.bucket_id):
             return {}
         names = [object_lock(info, key) for key in keys]
-        try:
-            async with hold(self._engine, names, deadline=deadline.sooner(_LOCKS_SECONDS)) as held:
-                writes = [
-                    self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
-                    for request, place in zip(requests.values(), places, strict=True)
-                ]
-                outcomes = await committer.remove_all_unread(drive_set, writes, lease=held.lease, deadline=deadline)
-        except OperationTimeout:
-            return {}
+        async with AsyncExitStack() as stack:
+            try:
+                held = await stack.enter_async_context(
+                    hold(self._engine, names, deadline=deadline.sooner(_LOCKS_SECONDS))
+                )
+            except OperationTimeout:
+                return {}
+            writes = [
+                self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
+                for request, place in zip(requests.values(), places, strict=True)
+            ]
+            outcomes = await committer.remove_all_unread(drive_set, writes, lease=held.lease, deadline=deadline)
         return {
             at: outcome if isinstance(outcome, Exception) else _REMOVED
             for at, outcome in zip(requests, outcomes, strict=True)
