@@ -92,6 +92,11 @@ async def test_an_upload_that_ends_well_is_closed(node: NodeConnection, drive: M
     assert drive.shard_files == [REF]
 
 
+def spoilt(frame: bytes) -> bytes:
+    """With one bit of the block turned."""
+    return frame[:-1] + bytes([frame[-1] ^ 1])
+
+
 @pytest.mark.parametrize(
     ("tail", "end"),
     [
@@ -104,6 +109,7 @@ async def test_an_upload_that_ends_well_is_closed(node: NodeConnection, drive: M
         ([hashed(0), encode_frame(FrameKind.ABORT)], None),
         ([hashed(0), encode_frame(FrameKind.END, b"x" * 60)], None),
         ([hashed(0), encode_frame(FrameKind.HASHED_BLOCK, b"short")], end_of(1)),
+        ([hashed(0), spoilt(hashed(1))], end_of(2)),
         ([hashed(0), encode_frame(FrameKind.REPLY, b"")], end_of(1)),
         ([hashed(0), b"\xff" * 40], end_of(1)),
     ],

@@ -348,7 +348,9 @@ class ShardWriter(Protocol):
     One of the two is always called. Left behind by a crash it is garbage and collected."""
 
     async def write(self, shards: Sequence[bytes], hashes: Sequence[bytes]) -> None:
-        """Append the shards of the next blocks with their hashes. Returns when more may be sent (bounded buffering)."""
+        """Append the shards of the next blocks with their hashes. Returns when more may be sent (bounded buffering). A
+        block that is not what its hash says may have been spoilt on its way: a drive that is far refuses it with
+        DriveUnavailable, here or at `close`."""
 
     async def close(self, facts_k: int, facts_m: int, part_size_bytes: int) -> None:
         """Write the footer, sync data and directory entry. Raises DriveUnavailable."""

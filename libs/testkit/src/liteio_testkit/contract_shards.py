@@ -4,7 +4,7 @@ import pytest
 
 from liteio_base.limits import BLOCK_BYTES
 from liteio_contracts.storage import KeyName, ShardRef
-from liteio_contracts.storage_errors import ShardCorrupt, ShardMissing
+from liteio_contracts.storage_errors import DriveUnavailable, ShardCorrupt, ShardMissing
 from liteio_formats.record import PartEntry
 from liteio_testkit.contract_bench import Bench, K, M, block_hashes, collect_all, data_of, shard_blocks
 
@@ -76,8 +76,13 @@ class ShardContract:
         hashes = block_hashes(ref, blocks)
         hashes[3] = bytes(32)
         writer = await bench.drive.create_shard(ref, size_hint=0, deadline=bench.soon)
-        await writer.write(blocks, hashes)
-        await writer.close(K, M, FIVE_BLOCKS_BYTES)
+        try:
+            await writer.write(blocks, hashes)
+            await writer.close(K, M, FIVE_BLOCKS_BYTES)
+        except DriveUnavailable:  # It was found at once.
+            with pytest.raises(ShardMissing):
+                await bench.drive.shard_facts(ref, verify=False, deadline=bench.soon)
+            return
         await bench.drive.shard_facts(ref, verify=False, deadline=bench.soon)
         with pytest.raises(ShardCorrupt):
             await bench.drive.shard_facts(ref, verify=True, deadline=bench.soon)

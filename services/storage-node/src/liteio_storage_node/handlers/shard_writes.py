@@ -1,4 +1,6 @@
-"""POST /v1/shards/write: a shard file from a stream of blocks. Only a sealed and matching END closes it."""
+"""POST /v1/shards/write: a shard file from a stream of blocks, each of which is what its hash says. Only a sealed and
+matching END closes it.
+"""
 
 import asyncio
 from typing import Final
@@ -8,12 +10,13 @@ import msgspec
 from liteio_base.background import IS_BACKGROUND
 from liteio_base.clock import Clock
 from liteio_base.deadline import Deadline
-from liteio_contracts.storage import ShardWriter
+from liteio_contracts.storage import ShardRef, ShardWriter
 from liteio_drives.remote.frames import Frame, FrameError, FrameKind
 from liteio_drives.remote.hash_chain import HashChain
 from liteio_drives.remote.limits import HASH_BYTES, SHARD_STEP_SECONDS
 from liteio_drives.remote.messages import UNREADABLE, StreamEnd, WriteShard
 from liteio_drives.remote.sealing import NotAuthentic
+from liteio_erasure.bitrot import wrong_blocks
 from liteio_storage_node.answers import error_frame, sealed_frame
 from liteio_storage_node.asgi import ClientGone, send_part, start_answer
 from liteio_storage_node.drive_set import DriveSet
@@ -38,7 +41,7 @@ class ShardWriteHandler:
         except Exception as problem:
             await send_part(upload.send, error_frame(problem, upload.key), is_last=True)
             return
-        receiver = _Receiver(writer, upload)
+        receiver = _Receiver(writer, wanted.ref, upload)
         try:
             await send_part(upload.send, sealed_frame(FrameKind.OPENED, b"", upload.key))
             last = await receiver.run()
@@ -62,8 +65,8 @@ class ShardWriteHandler:
 class _Receiver:
     """Carries one upload into its writer."""
 
-    def __init__(self, writer: ShardWriter, upload: SealedUpload) -> None:
-        self._writer, self._upload = writer, upload
+    def __init__(self, writer: ShardWriter, ref: ShardRef, upload: SealedUpload) -> None:
+        self._writer, self._ref, self._upload = writer, ref, upload
         self._chain = HashChain()
         self.is_closed = False
 
@@ -81,10 +84,16 @@ class _Receiver:
     async def _write(self, frames: list[Frame]) -> None:
         hashes = [frame.payload[:HASH_BYTES] for frame in frames]
         shards = [frame.payload[HASH_BYTES:] for frame in frames]
+        first = self._chain.block_count
         for frame, block_hash, shard in zip(frames, hashes, shards, strict=True):
             if frame.kind is not FrameKind.HASHED_BLOCK or len(block_hash) != HASH_BYTES:
                 raise FrameError("a block was due")
             self._chain.add(block_hash, len(shard))
+        ref = self._ref
+        places = [(ref.shard_index, first + at) for at in range(len(shards))]
+        # The end seals the hashes, not the bytes: those that were spoilt on their way would be acknowledged.
+        if wrong_blocks(shards, hashes, ref.data_id, ref.part_number, places):
+            raise FrameError("a block is not what its hash says")
         async with asyncio.timeout(SHARD_STEP_SECONDS):
             await self._writer.write(shards, hashes)
 
