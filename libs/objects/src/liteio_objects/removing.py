@@ -1,10 +1,10 @@
 """The deletes of the ObjectWrites role: of one object, and of several at once."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,14 @@ _LOCKS_SECONDS: Final = 0.5
 _REMOVED: Final = DeleteResult(is_delete_marker=False, version_id=None)  # in a bucket without versions
 
 Outcome = DeleteResult | Exception
+
+
+class _Placed(NamedTuple):
+    """One of several deletes: where it stands among them, and where its key lives."""
+
+    at: int
+    request: DeleteObject
+    place: Place
 
 
 class ObjectRemoving:
@@ -74,28 +82,26 @@ class ObjectRemoving:
             return {}  # Each is told so.
         if info.versioning.value:
             return {}
-        by_set: dict[int, dict[str, int]] = {}
+        by_set: dict[int, dict[str, _Placed]] = {}
         for at, request in enumerate(requests):
             place = self._engine.store_map.place(info.bucket_id, request.key.encode())
             if request.version_id is None and condition_check(request.key, request.condition) is None and place.is_only:
-                by_set.setdefault(place.drive_set.set_index, {}).setdefault(request.key, at)
+                of_set = by_set.setdefault(place.drive_set.set_index, {})
+                of_set.setdefault(request.key, _Placed(at, request, place))
         tasks = self._engine.tasks
         removing = [
-            tasks.to_its_end(self._remove_together({at: requests[at] for at in places.values()}, info, deadline))
-            for places in by_set.values()
+            tasks.to_its_end(self._remove_together(list(of_set.values()), info, deadline)) for of_set in by_set.values()
         ]
         return {at: outcome for outcomes in await asyncio.gather(*removing) for at, outcome in outcomes.items()}
 
     async def _remove_together(
-        self, requests: Mapping[int, DeleteObject], info: BucketInfo, deadline: Deadline
+        self, targets: Sequence[_Placed], info: BucketInfo, deadline: Deadline
     ) -> dict[int, Outcome]:
         """Of keys of one set."""
-        keys = [request.key.encode() for request in requests.values()]
-        places = [self._engine.store_map.place(info.bucket_id, key) for key in keys]
-        drive_set, committer = places[0].drive_set, self._engine.committer
+        drive_set, committer = targets[0].place.drive_set, self._engine.committer
         if not committer.may_remove_unread(drive_set, info.bucket_id):
             return {}
-        names = [object_lock(info, key) for key in keys]
+        names = [object_lock(info, target.request.key.encode()) for target in targets]
         async with AsyncExitStack() as stack:
             try:
                 held = await stack.enter_async_context(
@@ -105,12 +111,12 @@ class ObjectRemoving:
                 return {}
             writes = [
                 self._removal(request, info, place, Kind.TOMBSTONE, NULL_VERSION, CasScope.KEY, deadline)
-                for request, place in zip(requests.values(), places, strict=True)
+                for _, request, place in targets
             ]
             outcomes = await committer.remove_all_unread(drive_set, writes, lease=held.lease, deadline=deadline)
         return {
-            at: outcome if isinstance(outcome, Exception) else _REMOVED
-            for at, outcome in zip(requests, outcomes, strict=True)
+            target.at: outcome if isinstance(outcome, Exception) else _REMOVED
+            for target, outcome in zip(targets, outcomes, strict=True)
             if outcome is not None and not isinstance(outcome, BucketChanged | TopologyChanged)
         }
 
