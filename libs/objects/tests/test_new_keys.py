@@ -15,10 +15,8 @@ from liteio_base.clock import SystemClock
 from liteio_base.ids import NO_TIME, BucketId, HybridTime
 from liteio_contracts.object_errors import ReadQuorumLost, StoreFull, WriteQuorumLost
 from liteio_contracts.object_layer import BucketChange, DeleteObject, ListVersions, PutObject, WriteCondition
-from liteio_contracts.storage import KeyName
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
-from liteio_formats.record import Space
 from liteio_objects import committing
 from liteio_objects import guesses as guesses_module
 from liteio_objects.drive_set import DriveSet
@@ -32,43 +30,16 @@ from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import LyingLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import DEPLOYMENT, PlainBody, StoreBench
+from liteio_testkit.two_gateways import SteppedClock, TwoGateways
 from liteio_testkit.watched_drive import WatchedDrive
 
 HOUR_NS = 3600 * 10**9
 
 
-class SteppedClock(SystemClock):
-    """The machine's clocks, of which the wall clock can be wrong."""
-
-    wrong_by_ns = 0
-
-    def now_ns(self) -> int:
-        return SystemClock.now_ns() + self.wrong_by_ns
-
-
-class NewKeysBench(StoreBench):
-    watched: list[WatchedDrive]
-    wall: SteppedClock
-    other: StoreBench  # another gateway over the same drives
-
-    @property
-    def drive_set(self) -> DriveSet:
-        return self.store.engine.store_map.sets[0]
-
-    def count_anew(self) -> None:
-        for drive in self.watched:
-            drive.count_anew()
-
-    def counts(self, what: str) -> list[int]:
-        return [getattr(drive, what) for drive in self.watched]
-
+class NewKeysBench(TwoGateways):
     def fill(self) -> None:
         for drive in self.drives:
             drive.set_full()
-
-    async def name(self, key: str) -> KeyName:
-        info = await self.store.bucket("photos", deadline=self.deadline)
-        return KeyName(Space.OBJECT, info.bucket_id, key.encode())
 
     async def half_write(self, key: str, *slots: int) -> None:
         """A put of another gateway that reaches these drives only."""
@@ -82,16 +53,6 @@ class NewKeysBench(StoreBench):
     async def delete(self, key: str, condition: WriteCondition | None = None) -> None:
         request = DeleteObject("photos", key, condition=condition or WriteCondition())
         await self.store.delete(request, deadline=self.deadline)
-
-    async def check_gone(self, key: str) -> None:
-        """Settle the key; then every drive holds one tombstone and nothing else."""
-        await self.settle()
-        name = await self.name(key)
-        await self.other.store.healer.heal_key(self.drive_set, name)
-        await self.other.settle()
-        held = [drive.held(name) for drive in self.drives]
-        assert [(len(each.rows), len(each.tombstones)) for each in held] == [(0, 1)] * len(held)
-        assert len({each.tombstones[0].digest for each in held}) == 1
 
     async def rows(self, key: str, content: bytes | None = None) -> list[list[HeldRow]]:
         """What each drive holds of the key, of one content if one is named."""

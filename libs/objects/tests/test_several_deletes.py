@@ -5,7 +5,6 @@ import hashlib
 
 import pytest
 
-from liteio_base.clock import SystemClock
 from liteio_base.ids import VersionId
 from liteio_contracts.object_errors import BucketMissing, ObjectMissing, PreconditionFailed, WriteQuorumLost
 from liteio_contracts.object_layer import (
@@ -17,10 +16,8 @@ from liteio_contracts.object_layer import (
     ListVersions,
     WriteCondition,
 )
-from liteio_contracts.storage import KeyName
 from liteio_erasure.code import CodeParams
 from liteio_formats.bodies import Versioning
-from liteio_formats.record import Space
 from liteio_objects import removing
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.layer import Store
@@ -31,6 +28,7 @@ from liteio_testkit.memory_drive import MemoryDrive
 from liteio_testkit.memory_locks import LyingLocks, MemoryLocks
 from liteio_testkit.seeded_randomness import SeededRandomness
 from liteio_testkit.store_bench import DEPLOYMENT, StoreBench
+from liteio_testkit.two_gateways import SteppedClock, TwoGateways
 from liteio_testkit.watched_drive import WatchedDrive
 
 KEYS = [f"k{number}" for number in range(6)]
@@ -38,21 +36,10 @@ REMOVED = DeleteResult(is_delete_marker=False, version_id=None)
 HOUR_NS = 3600 * 10**9
 
 
-class SteppedClock(SystemClock):
-    wrong_by_ns = 0
+class SeveralBench(TwoGateways):
+    """The other gateway's locks do not keep anybody out."""
 
-    def now_ns(self) -> int:
-        return SystemClock.now_ns() + self.wrong_by_ns
-
-
-class SeveralBench(StoreBench):
-    watched: list[WatchedDrive]
     locks: MemoryLocks
-    wall: SteppedClock
-    other: StoreBench  # another gateway over the same drives, whose locks do not keep anybody out
-
-    def counts(self, what: str) -> list[int]:
-        return [getattr(drive, what) for drive in self.watched]
 
     async def delete_all(self, *keys: str, **conditions: WriteCondition) -> list[DeleteResult | Exception]:
         requests = [DeleteObject("photos", key, condition=conditions.get(key, UNCONDITIONAL)) for key in keys]
@@ -61,17 +48,6 @@ class SeveralBench(StoreBench):
     async def left(self) -> list[str]:
         page = await self.store.list_objects(ListObjects("photos"), deadline=self.deadline)
         return [info.key for info in page.objects]
-
-    async def check_gone(self, key: str) -> None:
-        """Settle the key; then every drive holds one tombstone and nothing else."""
-        await self.settle()
-        info = await self.store.bucket("photos", deadline=self.deadline)
-        name = KeyName(Space.OBJECT, info.bucket_id, key.encode())
-        await self.other.store.healer.heal_key(self.store.engine.store_map.sets[0], name)
-        await self.other.settle()
-        held = [drive.held(name) for drive in self.drives]
-        assert [(len(each.rows), len(each.tombstones)) for each in held] == [(0, 1)] * len(held)
-        assert len({each.tombstones[0].digest for each in held}) == 1
 
 
 @pytest.fixture
@@ -88,8 +64,7 @@ async def bench() -> SeveralBench:
     for key in KEYS:
         await bench.put(key, key.encode())
     await bench.settle()
-    for drive in watched:
-        drive.count_anew()
+    bench.count_anew()
     return bench
 
 
@@ -114,8 +89,7 @@ async def test_each_has_its_own_outcome_in_its_own_place(bench: SeveralBench) ->
     assert [type(outcome) for outcome in outcomes[5:]] == [ObjectMissing, PreconditionFailed]
     assert await bench.left() == ["k3", "k4", "k5"]
     for drive in bench.drives:
-        info = await bench.store.bucket("photos", deadline=bench.deadline)
-        assert drive.held(KeyName(Space.OBJECT, info.bucket_id, b"nothing")).is_empty
+        assert drive.held(await bench.name("nothing")).is_empty
 
 
 async def test_nothing_that_is_there_is_removed_twice(bench: SeveralBench) -> None:
