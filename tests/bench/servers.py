@@ -222,14 +222,15 @@ SERVERS: Final = (
     Server(
         "liteio-one-node",
         "liteio, one node",
-        "The same, with the four drives behind one storage node that a gateway for each core reaches over HTTP/2.",
+        "The same, with the four drives behind one storage node, reached over HTTP/2 by as many gateways as `liteio "
+        "server` has beside a node: one a core but the node's.",
         _liteio_nodes(1),
         lambda: _liteio_version(_OWN),
     ),
     Server(
         "liteio-four-nodes",
         "liteio, four nodes",
-        "The same through four storage nodes with a drive each: nine processes or more on the machine's cores.",
+        "The same through four storage nodes with a drive each, all on the machine's cores.",
         _liteio_nodes(4),
         lambda: _liteio_version(_OWN),
     ),

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from liteio_runtime.affinity import core_of_worker, hold_on_core
+from liteio_runtime.affinity import core_of_worker, hold_on_core, usual_worker_count
 
 # In a process of its own: the tests themselves stay where they are.
 PROGRAM = textwrap.dedent("""
@@ -60,6 +60,17 @@ def test_loop_and_index_threads_share_a_core_and_the_others_are_free() -> None:
 def test_workers_take_the_cores_in_turn() -> None:
     cores = sorted(os.sched_getaffinity(0))
     assert [core_of_worker(index) for index in range(2 * len(cores))] == 2 * cores
+
+
+@pytest.mark.parametrize(("cores", "alone", "beside_node"), [({3}, 1, 1), ({0, 1}, 2, 1), ({0, 2, 4, 6}, 4, 3)])
+def test_a_storage_node_gets_a_processor_of_its_own_where_there_are_several(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], alone: int, beside_node: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    assert usual_worker_count(has_storage_node=False) == alone
+    assert usual_worker_count(has_storage_node=True) == beside_node
+    is_shared = core_of_worker(beside_node) in map(core_of_worker, range(beside_node))
+    assert is_shared == (len(cores) == 1)
 
 
 async def test_a_core_that_can_not_be_had_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,13 @@ def _hold(thread: threading.Thread, core: int) -> None:
         pass  # it has ended meanwhile
 
 
+def usual_worker_count(*, has_storage_node: bool) -> int:
+    """One gateway worker for each processor that this process may use. A storage node gets one of its own where there
+    are several: workers that share its processor wait for it, and it for them (docs/performance.md)."""
+    core_count = len(os.sched_getaffinity(0))
+    return max(1, core_count - has_storage_node)
+
+
 def core_of_worker(index: int) -> int:
     """The processor of a worker: those that this process may use, in turn."""
     cores = sorted(os.sched_getaffinity(0))

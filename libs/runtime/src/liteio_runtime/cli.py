@@ -58,7 +58,9 @@ def server(
     cert: Cert = None,
     key: Key = None,
     state: State = None,
-    workers: Annotated[str | None, typer.Option(help="Gateway processes. Default: one a processor.")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Gateway processes. Default: one a processor; in a cluster one less.")
+    ] = None,
     pin_workers: Annotated[str | None, typer.Option(help="Keep each on one processor, on or off. Default: on.")] = None,
     nats: Nats = None,
     cluster_address: Annotated[

@@ -19,6 +19,7 @@ from liteio_cluster.plan import PoolPlan
 from liteio_erasure.code import CodeParams
 from liteio_erasure.errors import CodeRefused
 from liteio_placement.layout import SetLayout
+from liteio_runtime.affinity import usual_worker_count
 from liteio_runtime.cluster_settings import (
     expand_drives,
     expand_peers,
@@ -91,7 +92,7 @@ class ServerSettings(BaseSettings):
     state: Path | None = None
     """The folder of what belongs to this machine: credentials, bus files; default: .liteio.sys of the first drive."""
     workers: Annotated[int | None, Field(ge=1, le=256)] = None
-    """Gateway processes; default: one for each processor."""
+    """Gateway processes; default: one for each processor, in a cluster one less, which is the storage node's."""
     pin_workers: bool = True
     """Keep the busy threads of each gateway worker, and of the storage node, on one processor; off where other programs
     hold processors, too."""
@@ -257,7 +258,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def worker_count(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or usual_worker_count(has_storage_node=self.is_cluster)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -90,7 +90,7 @@ def _storage_node(settings: ServerSettings) -> ProcessSpec:
         "LITEIO_STORAGE_NODE_PARITY": str(settings.code.m),
         "LITEIO_STORAGE_NODE_HOST": _ALL_ADDRESSES,
     }
-    if settings.pin_workers:  # Behind the workers: it shares a processor only where each has one of theirs.
+    if settings.pin_workers:  # Behind the workers: it shares a processor only where there are as many of them.
         environment["LITEIO_STORAGE_NODE_CORE"] = str(core_of_worker(settings.worker_count))
     if not set(settings.peers) <= set(settings.plan.origins):
         environment["LITEIO_STORAGE_NODE_JOINS"] = "true"
