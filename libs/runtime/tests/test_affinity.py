@@ -14,7 +14,7 @@ from liteio_runtime.affinity import core_of_worker, hold_on_core, usual_worker_c
 
 # In a process of its own: the tests themselves stay where they are.
 PROGRAM = textwrap.dedent("""
-    import asyncio, json, os, threading
+    import _thread, asyncio, json, os, threading
     from liteio_runtime.affinity import hold_on_core
 
     def thread(name):
@@ -26,17 +26,24 @@ PROGRAM = textwrap.dedent("""
     async def main():
         threads = {name: thread(name) for name in ("liteio-commit-0-0", "liteio-read-0-0", "liteio-data-0-0")}
         core = max(os.sched_getaffinity(0))
-        gone = threading.Thread(target=len, args=("",), name="gone")
-        gone.start()
-        gone.join()
-        everyone = threading.enumerate
-        threading.enumerate = lambda: [gone, *everyone()]  # it ends while the others are looked at
+        told, held = _thread.allocate_lock(), _thread.allocate_lock()
+        told.acquire(), held.acquire()
+        library = []
+        def of_a_library():  # Python does not list it, as it does not list what a C library begins.
+            library.append(threading.get_native_id())
+            told.release()
+            held.acquire()
+        _thread.start_new_thread(of_a_library, ())
+        told.acquire()
+        tasks = os.listdir
+        os.listdir = lambda path: [*tasks(path), "4194304"]  # one that has ended before it was looked at
         hold_on_core(core)
-        threading.enumerate = everyone
+        os.listdir = tasks
         found = {name: sorted(os.sched_getaffinity(each.native_id)) for name, each in threads.items()}
+        found["library"] = sorted(os.sched_getaffinity(library[0]))
         found["loop"] = sorted(os.sched_getaffinity(0))
         found["pool"] = await asyncio.to_thread(lambda: sorted(os.sched_getaffinity(0)))
-        policies = {os.sched_getscheduler(each.native_id) for each in threading.enumerate()}
+        policies = {os.sched_getscheduler(int(each)) for each in os.listdir("/proc/self/task")}
         print(json.dumps([core, found, sorted(policies)]))
 
     asyncio.run(main())
@@ -51,6 +58,7 @@ def test_loop_and_index_threads_share_a_core_and_the_others_are_free() -> None:
         "liteio-commit-0-0": [core],
         "liteio-read-0-0": [core],
         "liteio-data-0-0": everywhere,
+        "library": [core],
         "loop": [core],
         "pool": everywhere,
     }
