@@ -170,10 +170,14 @@ async def test_a_call_ends_at_its_deadline() -> None:
 
 
 async def test_a_drive_that_the_node_does_not_have_is_offline() -> None:
-    async with connected([memory_drive()]) as node:
-        stranger = RemoteDrive(node, DriveId("f" * 32), 0)
-        with pytest.raises(DriveOffline):
-            await stranger.status(deadline=soon())
+    memory = memory_drive()
+    async with connected([memory]) as node:
+        stranger, remote = RemoteDrive(node, DriveId("f" * 32), 0), remote_of(node, memory)
+        asked = [drive.read_key(query(), deadline=soon()) for drive in (remote, stranger, stranger, remote)]
+        first, *offline, last = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in (first, last)] == 2 * [KeyAnswer]  # What travels with the others is answered.
+    assert [type(error) for error in offline] == 2 * [DriveOffline]
+    assert all("this node has no such drive" in str(error) for error in offline)
 
 
 async def test_refusals_come_back_as_the_very_class_with_their_fields() -> None:

@@ -82,7 +82,7 @@ class CallsHandler:
         try:
             drive = self._drives.get(calls.target)
         except DriveOffline as error:
-            return (_failed(error) for _ in arguments)
+            return iter([_failed(error) for _ in arguments])
         deadline = Deadline.after(calls.seconds_left, self._clock)
         IS_BACKGROUND.set(calls.is_background)  # for what is begun now, here or in the task that begins next
         if method == "list_page":
