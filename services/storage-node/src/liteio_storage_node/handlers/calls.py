@@ -1,7 +1,7 @@
 """POST /v1/calls: many calls in one request, each answered as soon as its drive is done."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class CallsHandler:
                 return
             frames = await answers.next()
 
-    def _ask(self, calls: Calls, arguments: list[Any]) -> Iterator[Awaitable[Any]]:
+    def _ask(self, calls: Calls, arguments: list[Any]) -> Iterable[Awaitable[Any]]:
         """The calls under way, one after the other; they fail with StorageError."""
         method = calls.method
         if calls.target == NODE:
@@ -82,7 +82,7 @@ class CallsHandler:
         try:
             drive = self._drives.get(calls.target)
         except DriveOffline as error:
-            return iter([_failed(error) for _ in arguments])
+            return [_failed(error) for _ in arguments]
         deadline = Deadline.after(calls.seconds_left, self._clock)
         IS_BACKGROUND.set(calls.is_background)  # for what is begun now, here or in the task that begins next
         if method == "list_page":
