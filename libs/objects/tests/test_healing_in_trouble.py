@@ -1,7 +1,8 @@
 """Healing and upkeep while drives fail, and when a repair itself does."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,6 +12,7 @@ from liteio_contracts.object_errors import ReadQuorumLost
 from liteio_contracts.object_layer import HealResult
 from liteio_contracts.storage import CasScope, Commit, KeyName, RowCommit, ShardRef, ShardWriter
 from liteio_formats.record import Space
+from liteio_objects import duties
 from liteio_objects.drive_set import DriveSet
 from liteio_objects.healing import Healer
 from liteio_objects.maintenance import Upkeep, UpkeepTimes
@@ -20,6 +22,7 @@ from liteio_testkit.drive_census import take_census
 from liteio_testkit.fault_plan import Fault
 from liteio_testkit.faulty_drive import FaultyDrive
 from liteio_testkit.intercepted_drive import InterceptedDrive
+from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.polling import until
 from liteio_testkit.store_bench import StoreBench
 
@@ -29,6 +32,16 @@ def with_faults(bench: StoreBench) -> tuple[DriveSet, list[FaultyDrive], Healer]
     [drive_set] = bench.store.engine.store_map.sets
     faulty = [FaultyDrive(drive, bench.clock) for drive in bench.drives]
     return DriveSet(tuple(faulty), drive_set.code, drive_set.set_index), faulty, bench.store.healer
+
+
+@asynccontextmanager
+async def running(upkeep: Upkeep) -> AsyncIterator["asyncio.Task[None]"]:
+    work = asyncio.ensure_future(upkeep.run())
+    try:
+        yield work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def filled_bench() -> StoreBench:
@@ -153,13 +166,9 @@ async def test_upkeep_goes_on_when_one_of_its_loops_fails(monkeypatch: pytest.Mo
         raise ValueError("a bug")
 
     monkeypatch.setattr(Upkeep, "collect_set", collect_set)
-    running = asyncio.ensure_future(Upkeep(bench.store, UpkeepTimes(collect_every=0.01)).run())
-    try:
+    async with running(Upkeep(bench.store, UpkeepTimes(collect_every=0.01))) as work:
         await until(lambda: len(rounds) >= 3)
-        assert not running.done()
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        assert not work.done()
 
 
 @pytest.mark.parametrize("size", [100, 400_000], ids=["inline", "in files"])
@@ -213,9 +222,7 @@ async def test_a_set_is_watched_while_one_of_its_drives_is_rebuilt_and_a_failed_
     monkeypatch.setattr(Healer, "rebuild_drive", rebuild_drive)
     monkeypatch.setattr(Healer, "scan", scan)
     bench.drives[1].empty()
-    times = UpkeepTimes(rebuild_every=0.01, rescan_seconds=0.05)
-    running = asyncio.ensure_future(Upkeep(bench.store, times).run())
-    try:
+    async with running(Upkeep(bench.store, UpkeepTimes(rebuild_every=0.01, rescan_seconds=0.05))):
         await asyncio.wait_for(rebuilding.wait(), 5)
         await until(lambda: len(scans) == 2)  # of the loop, and because drives are seen for the first time
         await until(lambda: len(scans) == 3)  # the one that failed, again
@@ -224,9 +231,40 @@ async def test_a_set_is_watched_while_one_of_its_drives_is_rebuilt_and_a_failed_
         assert len(scans) == 3
         bench.drives[3].set_offline(False)
         await until(lambda: len(scans) == 4)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_drive_that_was_away_while_another_had_the_duty_is_scanned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the duty again did not see it go, and knows it as it was."""
+    for seconds in ("TRY_EVERY_SECONDS", "LOOK_EVERY_SECONDS"):
+        monkeypatch.setattr(duties, seconds, 0.01)
+
+    async def scan_set(self: Upkeep, set_index: int) -> None:
+        """The duty of its own that scans now and then, and when somebody has it anew."""
+
+    monkeypatch.setattr(Upkeep, "scan_set", scan_set)
+    bench = await filled_bench()
+    locks = bench.store.engine.locks
+    assert isinstance(locks, MemoryLocks)
+    upkeep = Upkeep(bench.store, UpkeepTimes(rebuild_every=0.01))
+    async with running(upkeep):
+        await until(lambda: "rebuild 0" in upkeep.duties.held)
+        bucket = await bench.store.bucket("photos", deadline=bench.deadline)
+        name = KeyName(Space.OBJECT, bucket.bucket_id, b"late")
+        async with having_duty_instead(locks, upkeep, bench.deadline):
+            await bench.settle()
+            bench.drives[2].set_offline()
+            await bench.put("late", b"x" * 1000)
+            await bench.settle()
+            bench.drives[2].set_offline(False)
+        await until(lambda: bool(bench.drives[2].held(name).records))
+
+
+@asynccontextmanager
+async def having_duty_instead(locks: MemoryLocks, upkeep: Upkeep, deadline: Deadline) -> AsyncIterator[None]:
+    locks.break_leases()
+    async with locks.lock((duties.duty_lock("rebuild 0"),), deadline=deadline):
+        await until(lambda: "rebuild 0" not in upkeep.duties.held)
+        yield
 
 
 @pytest.mark.parametrize("size", [1000, 400_000], ids=["inline", "in files"])

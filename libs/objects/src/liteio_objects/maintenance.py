@@ -67,7 +67,7 @@ class Upkeep:
         self.store, self._engine = store, store.engine
         self._times = times if times is not None else UpkeepTimes()
         self._expiry = UploadExpiry(self._engine, self._times.open_upload_seconds, self._times.completed_upload_seconds)
-        self._took_writes: dict[tuple[int, int], bool] = {}
+        self._took_writes: dict[int, frozenset[int]] = {}  # by set its drives that did when they were last seen
         self._unchecked: dict[tuple[int, int], _Unchecked] = {}
         self.duties = Duties(self._engine.locks, self._engine.clock, self._engine.randomness)
 
@@ -176,8 +176,10 @@ class Upkeep:
 
     async def _watch_set(self, set_index: int) -> None:
         """Rebuild and scan when drives need it, without losing sight of the others meanwhile. A scan that failed is
-        repeated: what it was to find nobody else may know."""
+        repeated: what it was to find nobody else may know. Whoever has the duty anew meets all drives for the first
+        time: which were away while he had it not, he does not know."""
         watch, clock = _Watch(), self._engine.clock
+        self._took_writes.pop(set_index, None)
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._once(f"watch {set_index}", partial(self._see_to, set_index, watch, group))
@@ -205,19 +207,18 @@ class Upkeep:
         A drive that is met for the first time counts as come back: whoever looked after it before may have ended while
         it was away."""
         drive_set = self._set(set_index)
-        has_returned, to_rebuild = False, dict[int, DriveId]()
-        for slot in drive_set.slots:
-            status = await ask(drive_set.drives[slot].status(deadline=self._deadline()))
-            takes_writes = not isinstance(status, StorageError) and status.state in TAKES_WRITES
-            if not isinstance(status, StorageError):
-                self._note_unchecked(set_index, slot, status)
-            has_returned = has_returned or (takes_writes and not self._took_writes.get((set_index, slot), False))
-            self._took_writes[set_index, slot] = takes_writes
-            if takes_writes:  # It was away while the topology changed, or is another drive now.
-                await ask(self._engine.maps.give_to(drive_set.drives[slot], deadline=self._deadline()))
-            if takes_writes and not isinstance(status, StorageError) and not status.is_authoritative:
-                to_rebuild[slot] = status.drive_id
-        return has_returned, to_rebuild
+        answers = await ask_drives(drive_set, drive_set.slots, lambda drive: drive.status(deadline=self._deadline()))
+        statuses = values(answers)
+        for slot, status in statuses.items():
+            self._note_unchecked(set_index, slot, status)
+        takes_writes = frozenset(slot for slot, status in statuses.items() if status.state in TAKES_WRITES)
+        has_returned = not takes_writes <= self._took_writes.get(set_index, frozenset())
+        self._took_writes[set_index] = takes_writes
+        # Some were away while the topology changed, or are other drives now.
+        give = partial(self._engine.maps.give_to, deadline=self._deadline())
+        await ask_drives(drive_set, takes_writes, give)
+        to_rebuild = (slot for slot in sorted(takes_writes) if not statuses[slot].is_authoritative)
+        return has_returned, {slot: statuses[slot].drive_id for slot in to_rebuild}
 
     # --- drives whose machines have restarted
 
