@@ -35,7 +35,7 @@ def start(folder: Path, port: int, node_ports: Sequence[int]) -> None:
         node_ports=node_ports,
     )
     listening = socket.create_server(("127.0.0.1", port), backlog=2048)
-    gateway_count = usual_worker_count(has_storage_node=True)
+    gateway_count = usual_worker_count(1)
     fds = (listening.fileno(), make_tally(gateway_count))
     if len(node_ports) == 1:
         # As `liteio server` does it; of several nodes, which have a machine each, none is to be kept from a processor.

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from tests.support.server import ACCESS_KEY, REGION, SECRET_KEY, free_port
 S3_PORT: Final = 9000
 NODE_PORT: Final = 9100
 DRIVES: Final = 2
+_MACHINES_MAX: Final = 9
 _NETWORK: Final = "10.213.77"
 _STOP_SECONDS: Final = 60.0
 _HOSTS_FOLDER: Final = Path("/etc/netns")  # what `ip netns exec` lays over /etc
@@ -130,8 +131,8 @@ class Machines:
 
 
 @contextmanager
-def machines(folder: Path, count: int) -> Iterator[Machines]:
-    """Made and plugged in, with certificates and a secret; none is started."""
+def machines(folder: Path, count: int, nodes: int) -> Iterator[Machines]:
+    """Made and plugged in, with certificates and a secret; none is started. Each has `nodes` storage nodes."""
     prefix = f"liteio{os.getpid()}"
     (folder / "disks").mkdir()
     _make_secrets(folder, count)
@@ -139,7 +140,8 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
         _add_namespace(f"{prefix}-switch", made)
         _ip("-n", f"{prefix}-switch", "link", "add", "bridge", "type", "bridge")
         _ip("-n", f"{prefix}-switch", "link", "set", "bridge", "up")
-        up = Machines(prefix, [_add_machine(prefix, number, count, folder, made) for number in range(1, count + 1)])
+        options = _options(folder, count, nodes)
+        up = Machines(prefix, [_add_machine(prefix, number, folder, options, made) for number in range(1, count + 1)])
         try:
             yield up
         finally:
@@ -147,13 +149,13 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
                 machine.kill()
 
 
-def _add_machine(prefix: str, number: int, count: int, folder: Path, made: ExitStack) -> Machine:
+def _add_machine(prefix: str, number: int, folder: Path, options: Mapping[str, str], made: ExitStack) -> Machine:
     namespace = f"{prefix}-node{number}"
     _add_namespace(namespace, made)
     hosts = _HOSTS_FOLDER / namespace
     hosts.mkdir(parents=True)
     made.callback(shutil.rmtree, hosts)
-    names = [f"{_NETWORK}.{other} node{other}" for other in range(1, count + 1)]
+    names = [f"{_NETWORK}.{other} node{other}" for other in range(1, _MACHINES_MAX + 1)]
     (hosts / "hosts").write_text("\n".join(["127.0.0.1 localhost", *names, ""]))
     _ip("-n", namespace, "link", "set", "lo", "up")
     switch = f"{prefix}-switch"
@@ -162,30 +164,39 @@ def _add_machine(prefix: str, number: int, count: int, folder: Path, made: ExitS
     _ip("-n", namespace, "address", "add", f"{_NETWORK}.{number}/24", "dev", "eth0")
     _ip("-n", namespace, "link", "set", "eth0", "up")
     (disks := folder / f"node{number}").mkdir()
-    command = ["sh", "-c", _WITH_ITS_DISKS, "sh", str(disks), str(folder / "disks"), *_server(number, count, folder)]
+    command = ["sh", "-c", _WITH_ITS_DISKS, "sh", str(disks), str(folder / "disks"), *_server(number, folder, options)]
     machine = Machine(number, namespace, disks, folder / f"node{number}.log", command)
     machine.log_path.touch()
     _open_door(machine, made)
     return machine
 
 
-def _server(number: int, count: int, folder: Path) -> list[str]:
-    """But for the node's own name and certificate the same on every machine."""
-    options = {
+def _options(folder: Path, count: int, nodes: int) -> dict[str, str]:
+    """The same on every machine."""
+    each = DRIVES // nodes
+    drives = [
+        f"https://node{{1...{count}}}:{NODE_PORT + node}{folder}/disks/d{{{node * each + 1}...{(node + 1) * each}}}"
+        for node in range(nodes)
+    ]
+    return {
         "--address": f":{S3_PORT}",
-        "--cluster-address": f":{NODE_PORT}",
-        "--node-host": f"node{number}",
-        "--drives": f"https://node{{1...{count}}}:{NODE_PORT}{folder}/disks/d{{1...{DRIVES}}}",
+        "--drives": ",".join(drives),
         "--parity": str(count * DRIVES // 2),
         "--cluster-secret-file": str(folder / "cluster-secret"),
-        "--cluster-cert": str(folder / f"certs/node{number}.pem"),
-        "--cluster-key": str(folder / f"certs/node{number}.key"),
         "--cluster-ca": str(folder / "certs/ca.pem"),
         "--access-key": ACCESS_KEY,
         "--workers": "1",
         "--log-format": "json",
+    } | ({"--cluster-address": f":{NODE_PORT}"} if nodes == 1 else {})
+
+
+def _server(number: int, folder: Path, options: Mapping[str, str]) -> list[str]:
+    own = {
+        "--node-host": f"node{number}",
+        "--cluster-cert": str(folder / f"certs/node{number}.pem"),
+        "--cluster-key": str(folder / f"certs/node{number}.key"),
     }
-    return [str(BIN / "liteio"), "server", *(word for pair in options.items() for word in pair)]
+    return [str(BIN / "liteio"), "server", *(word for pair in (*options.items(), *own.items()) for word in pair)]
 
 
 def _make_secrets(folder: Path, count: int) -> None:

@@ -17,9 +17,9 @@ SECONDS_CUT_OFF: Final = 10.0  # longer than a connection needs to be found dead
 pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can run here")]
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Machines]:
-    with machines(tmp_path, MACHINES) as made:
+@pytest.fixture(params=[1, 2], ids=["a node each", "two nodes each"])
+def network(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machines]:
+    with machines(tmp_path, MACHINES, nodes=request.param) as made:
         for machine in made.all:
             machine.start()
         try:

@@ -16,6 +16,20 @@ def test_neighbouring_slots_lie_on_different_nodes() -> None:
     assert plan.drives_of("https://node2.lan:9100") == {1: "/mnt/disk1", 5: "/mnt/disk2"}
 
 
+def test_a_set_lies_evenly_over_hosts_that_have_several_nodes() -> None:
+    """Whatever the order in which they are named."""
+    plan = PoolPlan.of_patterns("https://node{1...4}.lan:{9100...9104}/mnt/disk1")
+    assert (plan.layout.set_count, plan.layout.set_width) == (5, 4)
+    for first in range(0, 20, 4):
+        assert [endpoint.origin[12] for endpoint in plan.endpoints[first : first + 4]] == list("1234")
+
+
+def test_neighbouring_drives_of_a_host_are_on_different_nodes_of_it() -> None:
+    first, second = "http://n{1...2}:9100/d{1...2}", "http://n{1...2}:9101/d{3...4}"
+    plan = PoolPlan.of_patterns([first, second])
+    assert [endpoint.origin[7:] for endpoint in plan.endpoints] == ["n1:9100", "n2:9100", "n1:9101", "n2:9101"] * 2
+
+
 def test_every_set_has_as_many_drives_on_each_node() -> None:
     plan = PoolPlan.of_patterns("https://node{1...8}:9100/d{1...4}")
     for set_index in range(plan.layout.set_count):
@@ -46,11 +60,25 @@ def test_a_node_finds_itself(host: str, own_names: tuple[str, ...], origin: str)
 
 
 @pytest.mark.parametrize(
+    ("host", "own_names", "origins"),
+    [
+        ("node2.lan", (), ("https://node2.lan:9100", "https://node2.lan:9101")),
+        ("node2.lan:9101", (), ("https://node2.lan:9101",)),
+        ("", ("me", "node3.lan"), ("https://node3.lan:9100", "https://node3.lan:9101")),
+    ],
+)
+def test_a_host_finds_its_nodes(host: str, own_names: tuple[str, ...], origins: tuple[str, ...]) -> None:
+    plan = PoolPlan.of_patterns("https://node{1...4}.lan:910{0...1}/mnt/disk1")
+    assert plan.origins_of_host(host, lambda: own_names) == origins
+
+
+@pytest.mark.parametrize(
     ("patterns", "host", "said"),
     [
         (FOUR_BY_TWO, "node9.lan", "no drive is on this host.*node1.lan:9100, node2"),
         (FOUR_BY_TWO, "", "does not show; say --node-host"),
         ("http://a:{1...2}/d", "a", "several nodes.*a:1, a:2"),
+        ("http://elsewhere:{1...2}/d", "", "several nodes.*elsewhere:1, elsewhere:2"),
     ],
 )
 def test_a_node_that_can_not_be_told_is_refused_with_the_choices(patterns: str, host: str, said: str) -> None:

@@ -75,8 +75,8 @@ def test_a_storage_node_gets_a_processor_of_its_own_where_there_are_several(
     monkeypatch: pytest.MonkeyPatch, cores: set[int], alone: int, beside_node: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
-    assert usual_worker_count(has_storage_node=False) == alone
-    assert usual_worker_count(has_storage_node=True) == beside_node
+    assert usual_worker_count(0) == alone
+    assert usual_worker_count(1) == beside_node
     is_shared = core_of_worker(beside_node) in map(core_of_worker, range(beside_node))
     assert is_shared == (len(cores) == 1)
 

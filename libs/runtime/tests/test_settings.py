@@ -168,10 +168,28 @@ def cluster_flags(tmp_path: Path, **more: str) -> dict[str, object]:
 def test_a_cluster_is_named_by_urls_or_by_folders_and_peers(tmp_path: Path, given: dict[str, str]) -> None:
     settings = load_settings(cluster_flags(tmp_path, **given))
     assert settings.is_cluster
-    assert settings.origin == "https://node2.lan:9100"
+    assert settings.own_origins == ("https://node2.lan:9100",)
     assert settings.own_drives == ("/mnt/disk1", "/mnt/disk2")
     assert (settings.layout.set_width, settings.code.m) == (8, 4)
     assert settings.state_dir == Path("/mnt/disk1/.liteio.sys")
+
+
+TWO_A_HOST = "https://node{1...4}.lan:9100/mnt/disk{1...2},https://node{1...4}.lan:9101/mnt/disk{3...4}"
+
+
+def test_all_nodes_of_a_host_are_its_server_s(tmp_path: Path) -> None:
+    settings = load_settings(cluster_flags(tmp_path, drives=TWO_A_HOST))
+    assert settings.own_origins == ("https://node2.lan:9100", "https://node2.lan:9101")
+    assert settings.own_drives == ("/mnt/disk1", "/mnt/disk2", "/mnt/disk3", "/mnt/disk4")
+    assert len(settings.servers) == 4
+    assert settings.servers[1] == settings.own_origins
+
+
+def test_a_node_that_is_named_with_its_port_has_a_server_of_its_own(tmp_path: Path) -> None:
+    flags = cluster_flags(tmp_path, drives=TWO_A_HOST, node_host="node2.lan:9101", cluster_address=":9101")
+    settings = load_settings(flags)
+    assert settings.own_drives == ("/mnt/disk3", "/mnt/disk4")
+    assert len(settings.servers) == 8
 
 
 @pytest.mark.parametrize(
@@ -184,6 +202,8 @@ def test_a_cluster_is_named_by_urls_or_by_folders_and_peers(tmp_path: Path, give
         ({"node_host": None}, "does not show"),
         ({"parity": "5"}, "too much parity"),
         ({"cluster_address": "9100"}, "not host:port"),
+        ({"drives": TWO_A_HOST, "cluster_address": ":9100"}, "several nodes"),
+        ({"drives": "https://node{1...4}.lan:910{0...1}/mnt/disk1"}, "2 nodes of this machine have /mnt/disk1"),
         ({"drives": "https://n1:9100/d{1...2},https://n2:9100/d1"}, "the same number"),
     ],
 )

@@ -3,9 +3,10 @@
 Every node is given the same patterns, so every node comes to the same plan.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from urllib.parse import urlsplit
 
 from liteio_base.ids import DeploymentId, DriveId
@@ -33,7 +34,7 @@ class PoolPlan:
             raise LayoutRefused(
                 "they are folders without a node", str(endpoints[0]), "write https://node{1...4}.lan:9100/mnt/disk1"
             )
-        sets = arrange(group_by(endpoints, [endpoint.origin for endpoint in endpoints]))
+        sets = arrange([_nodes_in_turn(drives) for drives in group_by(endpoints, list(map(_host_of, endpoints)))])
         width = len(sets[0])
         try:
             code = CodeParams.for_set(width, parity)
@@ -78,24 +79,30 @@ class PoolPlan:
         return {number: endpoint.path for number, endpoint in enumerate(self.endpoints) if endpoint.origin == origin}
 
     def origin_of_host(self, host: str, own_names: Callable[[], Iterable[str]] = tuple) -> str:
-        """The node that `host` names ("node1.lan", with a port where a host has several nodes). Without a host: the
-        only one there is, or the one that bears one of `own_names`, which are looked up only then: that may ask the
-        network. Raises LayoutRefused."""
+        """The one node of `origins_of_host`. Raises LayoutRefused."""
+        named = self.origins_of_host(host, own_names)
+        if len(named) == 1:
+            return named[0]
+        where = host or urlsplit(named[0]).hostname or ""
+        raise LayoutRefused("the host has several nodes", where, f"name one of {', '.join(self._choices())}")
+
+    def origins_of_host(self, host: str, own_names: Callable[[], Iterable[str]] = tuple) -> tuple[str, ...]:
+        """The nodes on the host that `host` names ("node1.lan"; with a port: that one of its nodes). Without a host:
+        the only node there is, or those of the host that bears one of `own_names`, which are looked up only then: that
+        may ask the network. Raises LayoutRefused."""
         if not host:
             return self._find_own(own_names)
-        named = [origin for origin in self.origins if host.lower() in _names_of(origin)]
-        if len(named) == 1:
-            return named[0]
-        problem = "no drive is on this host" if not named else "the host has several nodes"
-        raise LayoutRefused(problem, host, f"name one of {', '.join(self._choices())}")
+        if named := tuple(origin for origin in self.origins if host.lower() in _names_of(origin)):
+            return named
+        raise LayoutRefused("no drive is on this host", host, f"name one of {', '.join(self._choices())}")
 
-    def _find_own(self, own_names: Callable[[], Iterable[str]]) -> str:
+    def _find_own(self, own_names: Callable[[], Iterable[str]]) -> tuple[str, ...]:
         if len(self.origins) == 1:
-            return self.origins[0]
+            return self.origins
         own = {name.lower() for name in own_names()}
-        named = [origin for origin in self.origins if own & _names_of(origin)]
-        if len(named) == 1:
-            return named[0]
+        named = tuple(origin for origin in self.origins if own & _names_of(origin))
+        if len({urlsplit(origin).hostname for origin in named}) == 1:
+            return named
         raise LayoutRefused(
             "which of the nodes this is does not show",
             ", ".join(sorted(own)),
@@ -116,6 +123,17 @@ def target_of(deployment_id: DeploymentId, layout: Layout, number: int) -> Drive
     replaced is reached as well. What was promised to its predecessor is safe: a commit names the generation."""
     set_index, slot = layout.place_of(number)
     return DriveId(f"{deployment_id}/{layout.pool}/{set_index}/{slot}")
+
+
+def _nodes_in_turn(drives: Sequence[Endpoint]) -> list[Endpoint]:
+    """The drives of one host, so that neighbours are on different ones of its nodes."""
+    nodes = group_by(drives, [drive.origin for drive in drives])
+    return [drive for turn in zip_longest(*nodes) for drive in turn if drive is not None]
+
+
+def _host_of(endpoint: Endpoint) -> str | None:
+    """Its name: nodes at several ports of it are lost together."""
+    return urlsplit(endpoint.origin).hostname
 
 
 def _names_of(origin: str) -> set[str]:

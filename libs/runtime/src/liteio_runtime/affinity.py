@@ -50,11 +50,12 @@ def _hold(thread_id: int, cores: set[int]) -> None:
         pass  # it has ended meanwhile
 
 
-def usual_worker_count(*, has_storage_node: bool) -> int:
-    """One gateway worker for each processor that this process may use. A storage node gets one of its own where there
-    are several: workers that share its processor wait for it, and it for them (docs/performance.md)."""
+def usual_worker_count(node_count: int) -> int:
+    """One gateway worker for each processor that this process may use. Each of the machine's storage nodes gets one of
+    its own where there are more: workers that share its processor wait for it, and it for them (docs/performance.md).
+    """
     core_count = len(os.sched_getaffinity(0))
-    return max(1, core_count - has_storage_node)
+    return max(1, core_count - node_count)
 
 
 def core_of_worker(index: int) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -34,12 +35,32 @@ def expand_drives(given: object, peers: Sequence[str], node_host: str) -> tuple[
             folders = [os.path.abspath(endpoint.path) for endpoint in endpoints]
             drives = tuple(f"{peer}{folder}" for peer in peers for folder in folders) if peers else tuple(folders)
         if is_of_cluster(drives):
-            PoolPlan.of_patterns(drives).origin_of_host(node_host, own_names)
+            _require_own_folders(PoolPlan.of_patterns(drives), node_host)
         else:
             choose_layout(len(drives))
     except PlacementError as refusal:
         raise Mistake(f"{refusal.problem} ({refusal.where})", refusal.remedy) from None
     return drives
+
+
+def _require_own_folders(plan: PoolPlan, node_host: str) -> None:
+    """This machine has nodes, and no folder is given to two of them. Raises LayoutRefused, Mistake."""
+    folders = Counter(
+        path for origin in plan.origins_of_host(node_host, own_names) for path in plan.drives_of(origin).values()
+    )
+    [(folder, count)] = folders.most_common(1)
+    if count > 1:
+        raise Mistake(
+            f"{count} nodes of this machine have {folder}",
+            "give each its own drives: https://node{1...4}.lan:9100/mnt/disk{1...4},"
+            "https://node{1...4}.lan:9101/mnt/disk{5...8}",
+        )
+
+
+def require_one_node(drives: Sequence[str], node_host: str) -> None:
+    """One address can not be that of several nodes."""
+    if is_of_cluster(drives) and len(PoolPlan.of_patterns(drives).origins_of_host(node_host, own_names)) > 1:
+        raise Mistake("this machine has several nodes", "leave the address out: each listens where its URL says")
 
 
 def is_of_cluster(drives: Sequence[str]) -> bool:

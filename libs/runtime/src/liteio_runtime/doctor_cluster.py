@@ -57,7 +57,7 @@ def _certificate(settings: ServerSettings, dates_of: CertificateDates) -> Iterat
         yield bad(
             "cluster certificate", "is not by the cluster's authority", "make it with the same `liteio certs` folder"
         )
-    wanted = settings.cluster_server_name or (urlsplit(settings.origin).hostname or "")
+    wanted = settings.cluster_server_name or (urlsplit(settings.own_origins[0]).hostname or "")
     if wanted not in (names := names_of(certificate)):
         named = ", ".join(sorted(names))
         yield bad("cluster certificate", f"is for {named}, not for {wanted}", "make one that bears the node's name")

@@ -57,21 +57,26 @@ def _bus(settings: ServerSettings, state: StateFolder) -> tuple[str, Sequence[Pr
 
 
 def _bus_routes(settings: ServerSettings) -> NatsRoutes:
-    """The nodes' servers form one bus. Each listens to the others on the port behind the one of its drives."""
+    """All machines' servers form one bus. Each listens to the others on the port behind the last one of its drives."""
     assert settings.cluster_secret_file is not None
-    nodes = [urlsplit(origin) for origin in settings.plan.origins]
-    own = urlsplit(settings.origin)
-    port = split_address(settings.cluster_address)[1] if settings.cluster_address else own.port or DEFAULT_NODE_PORT
+    at = {nodes: (urlsplit(nodes[0]).hostname, max(map(_port_of, nodes)) + 1) for nodes in settings.servers}
+    _, port = at.pop(settings.own_origins)
+    if settings.cluster_address:
+        port = split_address(settings.cluster_address)[1] + 1
     tls = None
     if settings.cluster_cert and settings.cluster_key and settings.cluster_ca:
         tls = (settings.cluster_cert, settings.cluster_key, settings.cluster_ca)
     return NatsRoutes(
-        server_name=own.netloc,
-        port=port + 1,
-        peers=tuple(f"{node.hostname}:{(node.port or DEFAULT_NODE_PORT) + 1}" for node in nodes if node != own),
+        server_name=urlsplit(settings.own_origins[0]).netloc,
+        port=port,
+        peers=tuple(f"{host}:{port}" for host, port in at.values()),
         secret=settings.cluster_secret_file.read_bytes().strip(),
         tls=tls,
     )
+
+
+def _port_of(origin: str) -> int:
+    return urlsplit(origin).port or DEFAULT_NODE_PORT
 
 
 async def _supervise(
@@ -156,7 +161,7 @@ def _describe_bus(settings: ServerSettings) -> str:
     if settings.nats:
         return settings.nats.rpartition("@")[2].removeprefix("nats://")  # never the password
     port = (Path(settings.state_dir) / "nats" / "port").read_text(encoding="utf-8").strip()
-    together = f", one of {len(settings.plan.origins)}" if settings.is_cluster else ""
+    together = f", one of {len(settings.servers)}" if settings.is_cluster else ""
     return f"own NATS server on 127.0.0.1:{port}{together}"
 
 

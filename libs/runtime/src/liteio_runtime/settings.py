@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from liteio_cluster.plan import PoolPlan
 from liteio_erasure.code import CodeParams
 from liteio_erasure.errors import CodeRefused
-from liteio_placement.layout import SetLayout
+from liteio_placement.layout import SetLayout, group_by
 from liteio_runtime.affinity import usual_worker_count
 from liteio_runtime.cluster_settings import (
     expand_drives,
@@ -27,6 +27,7 @@ from liteio_runtime.cluster_settings import (
     layout_of,
     own_names,
     require_certificates,
+    require_one_node,
     require_secret,
 )
 from liteio_runtime.problems import Mistake
@@ -59,12 +60,14 @@ class ServerSettings(BaseSettings):
     """Every node of the cluster, as on all others: https://node{1...4}.lan:9100. With drives that are URLs: nodes of a
     store that this pool is to join."""
     node_host: str = ""
-    """Which node this is, as `peers` or `drives` name it; default: found out by the machine's name."""
+    """Which machine this is, as `peers` or `drives` name it; default: found out by its name. One that they name with
+    several ports has a node at each, and all are started; with a port here only that one."""
     drives: Annotated[tuple[str, ...], NoDecode]
     """The folders of the drives, separated by commas; {1...8} counts: /mnt/disk{1...8}. In a cluster the same on every
     node, or the URLs of all drives, like https://node{1...4}.lan:9100/mnt/disk{1...8}."""
     cluster_address: str = ""
-    """Where this node serves its drives to the others, as host:port; default: on all addresses, its own URL's port."""
+    """Where this node serves its drives to the others, as host:port; default: on all addresses, its own URL's port. A
+    machine with several nodes goes by their URLs."""
     cluster_secret_file: Path | None = None
     """A file with the secret that all nodes share, at least 16 bytes. A cluster does not start without."""
     cluster_cert: Path | None = None
@@ -133,9 +136,10 @@ class ServerSettings(BaseSettings):
 
     @field_validator("cluster_address")
     @classmethod
-    def _is_cluster_address(cls, address: str) -> str:
+    def _is_cluster_address(cls, address: str, info: ValidationInfo) -> str:
         if address:
             split_address(address)
+            require_one_node(info.data.get("drives", ()), info.data.get("node_host", ""))
         return address
 
     @field_validator("cluster_secret_file")
@@ -225,14 +229,25 @@ class ServerSettings(BaseSettings):
         return PoolPlan.of_patterns(self.drives, self.parity)
 
     @cached_property
-    def origin(self) -> str:
-        """Of a cluster: this node, as the plan names it."""
-        return self.plan.origin_of_host(self.node_host, own_names)
+    def own_origins(self) -> tuple[str, ...]:
+        """Of a cluster: the nodes that are this machine's, as the plan names them. One storage node is one process, so
+        that machines with many processors have several."""
+        return self.plan.origins_of_host(self.node_host, own_names)
+
+    @cached_property
+    def servers(self) -> tuple[tuple[str, ...], ...]:
+        """Of a cluster: the nodes of each `liteio server`. They are those of a host, or each alone where this one was
+        told to be only one of its host's nodes."""
+        origins = self.plan.origins
+        hosts = tuple(map(tuple, group_by(origins, [urlsplit(origin).hostname for origin in origins])))
+        return hosts if self.own_origins in hosts else tuple((origin,) for origin in origins)
 
     @cached_property
     def own_drives(self) -> tuple[str, ...]:
         """The folders of this machine's drives."""
-        return tuple(self.plan.drives_of(self.origin).values()) if self.is_cluster else self.drives
+        if not self.is_cluster:
+            return self.drives
+        return tuple(path for origin in self.own_origins for path in self.plan.drives_of(origin).values())
 
     @cached_property
     def layout(self) -> SetLayout:
@@ -258,7 +273,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def worker_count(self) -> int:
-        return self.workers or usual_worker_count(has_storage_node=self.is_cluster)
+        return self.workers or usual_worker_count(len(self.own_origins) if self.is_cluster else 0)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ State = Annotated[
     Path | None, typer.Option(help="Folder for credentials and bus files. Default: .liteio.sys of the first drive.")
 ]
 Peers = Annotated[str | None, typer.Option(help="All nodes of a cluster: 'https://node{1...4}.lan:9100'.")]
-NodeHost = Annotated[str | None, typer.Option(help="Which of the nodes this is. Default: by the machine's name.")]
+NodeHost = Annotated[str | None, typer.Option(help="Which machine, or node, this is. Default: by its name.")]
 ClusterSecret = Annotated[str | None, typer.Option(help="File with the secret that all nodes share.")]
 ClusterCert = Annotated[str | None, typer.Option(help="This node's certificate by the cluster's authority, PEM.")]
 ClusterKey = Annotated[str | None, typer.Option(help="The certificate's private key, PEM.")]

@@ -27,7 +27,7 @@ def store_specs(
     *,
     log_format: str,
 ) -> list[ProcessSpec]:
-    """In a cluster the storage node; the gateway workers, which share the listening socket and a tally of connections;
+    """In a cluster the storage nodes; the gateway workers, which share the listening socket and a tally of connections;
     and the healer, which looks after the drives."""
     store = store_config(settings) | {
         "region": settings.region,
@@ -55,13 +55,16 @@ def store_specs(
     healer = ProcessSpec(
         "healer", (sys.executable, "-m", "liteio_healer"), {**_MALLOC, HEALER_CONFIG: json.dumps(store)}
     )
-    return [*([_storage_node(settings)] if settings.is_cluster else []), *workers, healer]
+    nodes = (
+        [_storage_node(settings, index) for index in range(len(settings.own_origins))] if settings.is_cluster else []
+    )
+    return [*nodes, *workers, healer]
 
 
 def bus_replicas(settings: ServerSettings) -> int:
     """Copies of what the bus keeps: three where the cluster's own servers are at least that many."""
-    node_count = len(settings.plan.origins) if settings.is_cluster and not settings.nats else 1
-    return _REPLICAS_MAX if node_count >= _REPLICAS_MAX else 1
+    server_count = len(settings.servers) if settings.is_cluster and not settings.nats else 1
+    return _REPLICAS_MAX if server_count >= _REPLICAS_MAX else 1
 
 
 def store_config(settings: ServerSettings) -> dict[str, Any]:
@@ -83,15 +86,17 @@ def cluster_config(settings: ServerSettings) -> dict[str, str]:
     return given | ({"cluster_server_name": settings.cluster_server_name} if settings.cluster_server_name else {})
 
 
-def _storage_node(settings: ServerSettings) -> ProcessSpec:
+def _storage_node(settings: ServerSettings, index: int) -> ProcessSpec:
+    """The `index`-th of this machine."""
+    origins = settings.own_origins
     environment = {
         "LITEIO_STORAGE_NODE_DRIVES": ",".join(settings.drives),
-        "LITEIO_STORAGE_NODE_NODE_HOST": settings.origin.partition("://")[2],
+        "LITEIO_STORAGE_NODE_NODE_HOST": origins[index].partition("://")[2],
         "LITEIO_STORAGE_NODE_PARITY": str(settings.code.m),
         "LITEIO_STORAGE_NODE_HOST": _ALL_ADDRESSES,
     }
-    if settings.pin_workers:  # Behind the workers: it shares a processor only where there are as many of them.
-        environment["LITEIO_STORAGE_NODE_CORE"] = str(core_of_worker(settings.worker_count))
+    if settings.pin_workers:  # Behind the workers: they share processors only where there are too few.
+        environment["LITEIO_STORAGE_NODE_CORE"] = str(core_of_worker(settings.worker_count + index))
     if not set(settings.peers) <= set(settings.plan.origins):
         environment["LITEIO_STORAGE_NODE_JOINS"] = "true"
     if settings.cluster_address:
@@ -102,9 +107,8 @@ def _storage_node(settings: ServerSettings) -> ProcessSpec:
         }
     environment |= {f"LITEIO_{name.upper()}": value for name, value in cluster_config(settings).items()}
     # Gateways answer requests in flight until they end: the drives go after them.
-    return ProcessSpec(
-        "storage-node", (sys.executable, "-m", "liteio_storage_node"), {**_MALLOC, **environment}, stops_last=True
-    )
+    name = "storage-node" if len(origins) == 1 else f"storage-node-{index}"
+    return ProcessSpec(name, (sys.executable, "-m", "liteio_storage_node"), {**_MALLOC, **environment}, stops_last=True)
 
 
 def _own_config(settings: ServerSettings, shared_fds: tuple[int, int], index: int) -> dict[str, Any]:
