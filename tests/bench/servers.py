@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -150,22 +149,25 @@ def _first_line(command: Sequence[str]) -> str:
 
 
 def _liteio(program: str) -> Callable[[Path, Sequence[int]], list[str]]:
+    return lambda folder, ports: _liteio_server(program, folder, ports[0], [f"{folder}/d{{1...4}}"])
+
+
+def _liteio_nodes(*drives: str) -> Callable[[Path, Sequence[int]], list[str]]:
+    """With a node for each of `drives`."""
+
     def command(folder: Path, ports: Sequence[int]) -> list[str]:
-        return [
-            *(program, "server", "--address", f"127.0.0.1:{ports[0]}", "--drives", f"{folder}/d{{1...4}}"),
-            *("--parity", "2", "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--state", f"{folder}/state"),
-        ]
+        (secret := folder / "cluster-secret").write_text("that of the benchmark alone")
+        named = [f"http://127.0.0.1:{port}{folder}/{some}" for port, some in zip(ports[1:], drives, strict=False)]
+        return [*_liteio_server(_OWN, folder, ports[0], named), "--cluster-secret-file", str(secret)]
 
     return command
 
 
-def _liteio_nodes(node_count: int) -> Callable[[Path, Sequence[int]], list[str]]:
-    def command(folder: Path, ports: Sequence[int]) -> list[str]:
-        node_ports = ",".join(str(port) for port in ports[1 : 1 + node_count])
-        module = ("-m", "tests.bench.node_gateway")
-        return [sys.executable, *module, str(folder), str(ports[0]), "--node-ports", node_ports]
-
-    return command
+def _liteio_server(program: str, folder: Path, port: int, drives: Sequence[str]) -> list[str]:
+    return [
+        *(program, "server", "--address", f"127.0.0.1:{port}", "--drives", ",".join(drives), "--parity", "2"),
+        *("--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--state", f"{folder}/state"),
+    ]
 
 
 def _minio(folder: Path, ports: Sequence[int]) -> list[str]:
@@ -222,16 +224,16 @@ SERVERS: Final = (
     Server(
         "liteio-one-node",
         "liteio, one node",
-        "The same, with the four drives behind one storage node, reached over HTTP/2 by as many gateways as `liteio "
-        "server` has beside a node: one a core but the node's.",
-        _liteio_nodes(1),
+        "The same, with the four drives behind one storage node, reached over HTTP/2: `liteio server` as a "
+        "cluster's node.",
+        _liteio_nodes("d{1...4}"),
         lambda: _liteio_version(_OWN),
     ),
     Server(
         "liteio-four-nodes",
         "liteio, four nodes",
         "The same through four storage nodes with a drive each, all on the machine's cores.",
-        _liteio_nodes(4),
+        _liteio_nodes("d1", "d2", "d3", "d4"),
         lambda: _liteio_version(_OWN),
     ),
     Server(

@@ -34,7 +34,8 @@ class PoolPlan:
             raise LayoutRefused(
                 "they are folders without a node", str(endpoints[0]), "write https://node{1...4}.lan:9100/mnt/disk1"
             )
-        sets = arrange([_nodes_in_turn(drives) for drives in group_by(endpoints, list(map(_host_of, endpoints)))])
+        hosts = group_by(endpoints, [_host_of(endpoint.origin) for endpoint in endpoints])
+        sets = arrange([_nodes_in_turn(drives) for drives in hosts])
         width = len(sets[0])
         try:
             code = CodeParams.for_set(width, parity)
@@ -83,13 +84,13 @@ class PoolPlan:
         named = self.origins_of_host(host, own_names)
         if len(named) == 1:
             return named[0]
-        where = host or urlsplit(named[0]).hostname or ""
+        where = host or _host_of(named[0])
         raise LayoutRefused("the host has several nodes", where, f"name one of {', '.join(self._choices())}")
 
     def origins_of_host(self, host: str, own_names: Callable[[], Iterable[str]] = tuple) -> tuple[str, ...]:
         """The nodes on the host that `host` names ("node1.lan"; with a port: that one of its nodes). Without a host:
-        the only node there is, or those of the host that bears one of `own_names`, which are looked up only then: that
-        may ask the network. Raises LayoutRefused."""
+        those of the only host there is, or of the one that bears one of `own_names`, which are looked up only then:
+        that may ask the network. Raises LayoutRefused."""
         if not host:
             return self._find_own(own_names)
         if named := tuple(origin for origin in self.origins if host.lower() in _names_of(origin)):
@@ -97,11 +98,11 @@ class PoolPlan:
         raise LayoutRefused("no drive is on this host", host, f"name one of {', '.join(self._choices())}")
 
     def _find_own(self, own_names: Callable[[], Iterable[str]]) -> tuple[str, ...]:
-        if len(self.origins) == 1:
+        if len(set(map(_host_of, self.origins))) == 1:
             return self.origins
         own = {name.lower() for name in own_names()}
         named = tuple(origin for origin in self.origins if own & _names_of(origin))
-        if len({urlsplit(origin).hostname for origin in named}) == 1:
+        if len(set(map(_host_of, named))) == 1:
             return named
         raise LayoutRefused(
             "which of the nodes this is does not show",
@@ -131,9 +132,9 @@ def _nodes_in_turn(drives: Sequence[Endpoint]) -> list[Endpoint]:
     return [drive for turn in zip_longest(*nodes) for drive in turn if drive is not None]
 
 
-def _host_of(endpoint: Endpoint) -> str | None:
-    """Its name: nodes at several ports of it are lost together."""
-    return urlsplit(endpoint.origin).hostname
+def _host_of(origin: str) -> str:
+    """The name of its machine: nodes at several ports of one are lost together."""
+    return urlsplit(origin).hostname or ""
 
 
 def _names_of(origin: str) -> set[str]:
