@@ -64,6 +64,11 @@ class PoolPlan:
         """The nodes, each once, in the order of their first drives."""
         return tuple(dict.fromkeys(endpoint.origin for endpoint in self.endpoints))
 
+    @cached_property
+    def hosts(self) -> tuple[tuple[str, ...], ...]:
+        """The nodes of each host, in the order of their first drives."""
+        return tuple(map(tuple, group_by(self.origins, list(map(_host_of, self.origins)))))
+
     def origins_of_set(self, set_index: int) -> tuple[str, ...]:
         """The nodes on which drives of a set are, each once."""
         width = self.layout.set_width
@@ -98,7 +103,7 @@ class PoolPlan:
         raise LayoutRefused("no drive is on this host", host, f"name one of {', '.join(self._choices())}")
 
     def _find_own(self, own_names: Callable[[], Iterable[str]]) -> tuple[str, ...]:
-        if len(set(map(_host_of, self.origins))) == 1:
+        if len(self.hosts) == 1:
             return self.origins
         own = {name.lower() for name in own_names()}
         named = tuple(origin for origin in self.origins if own & _names_of(origin))

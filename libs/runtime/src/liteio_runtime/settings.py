@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from liteio_cluster.plan import PoolPlan
 from liteio_erasure.code import CodeParams
 from liteio_erasure.errors import CodeRefused
-from liteio_placement.layout import SetLayout, group_by
+from liteio_placement.layout import SetLayout
 from liteio_runtime.affinity import usual_worker_count
 from liteio_runtime.cluster_settings import (
     expand_drives,
@@ -230,17 +230,16 @@ class ServerSettings(BaseSettings):
 
     @cached_property
     def own_origins(self) -> tuple[str, ...]:
-        """Of a cluster: the nodes that are this machine's, as the plan names them. One storage node is one process, so
+        """The nodes of a cluster that are this machine's, as the plan names them. One storage node is one process, so
         that machines with many processors have several."""
-        return self.plan.origins_of_host(self.node_host, own_names)
+        return self.plan.origins_of_host(self.node_host, own_names) if self.is_cluster else ()
 
     @cached_property
     def servers(self) -> tuple[tuple[str, ...], ...]:
         """Of a cluster: the nodes of each `liteio server`. They are those of a host, or each alone where this one was
         told to be only one of its host's nodes."""
-        origins = self.plan.origins
-        hosts = tuple(map(tuple, group_by(origins, [urlsplit(origin).hostname for origin in origins])))
-        return hosts if self.own_origins in hosts else tuple((origin,) for origin in origins)
+        plan = self.plan
+        return plan.hosts if self.own_origins in plan.hosts else tuple((origin,) for origin in plan.origins)
 
     @cached_property
     def own_drives(self) -> tuple[str, ...]:
@@ -273,7 +272,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def worker_count(self) -> int:
-        return self.workers or usual_worker_count(len(self.own_origins) if self.is_cluster else 0)
+        return self.workers or usual_worker_count(len(self.own_origins))
 
 
 def split_address(address: str) -> tuple[str, int]:

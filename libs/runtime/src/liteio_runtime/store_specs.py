@@ -55,9 +55,7 @@ def store_specs(
     healer = ProcessSpec(
         "healer", (sys.executable, "-m", "liteio_healer"), {**_MALLOC, HEALER_CONFIG: json.dumps(store)}
     )
-    nodes = (
-        [_storage_node(settings, index) for index in range(len(settings.own_origins))] if settings.is_cluster else []
-    )
+    nodes = [_storage_node(settings, index) for index in range(len(settings.own_origins))]
     return [*nodes, *workers, healer]
 
 
