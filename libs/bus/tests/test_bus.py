@@ -24,6 +24,7 @@ from liteio_contracts.storage import KeyName
 from liteio_formats.record import Space
 from liteio_testkit.polling import until
 from liteio_testkit.real_nats import RealNats
+from liteio_testkit.running import running
 
 WHOLE = HealResult(is_whole=True, shards_total=4, shards_good=4, rewritten=1)
 NOT_WHOLE = HealResult(is_whole=False, shards_total=4, shards_good=1, rewritten=0, problems=("3 shards are gone",))
@@ -54,12 +55,8 @@ async def count(bus: Bus, stream: str) -> int:
 async def consuming(bus: Bus, heal: Heal, *, workers: int = 1) -> AsyncIterator[HealConsumer]:
     """A healer's end of the queue; leaving is its death."""
     consumer = HealConsumer(bus, heal, workers=workers)
-    running = asyncio.create_task(consumer.run())
-    try:
+    async with running(consumer.run()):
         yield consumer
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def until_count(bus: Bus, stream: str, wanted: int) -> None:

@@ -1,6 +1,5 @@
 """Discovery: every process of a kind is found and answers, comes back with the bus, and is gone when it ends."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from liteio_bus.connection import Bus, BusUnavailable
 from liteio_bus.services import ask_statuses, serve_status
 from liteio_testkit.polling import until
 from liteio_testkit.real_nats import RealNats
+from liteio_testkit.running import running
 
 
 @asynccontextmanager
@@ -19,14 +19,9 @@ async def process(url: str, name: str) -> AsyncIterator[Bus]:
         return json.dumps({"name": name}).encode()
 
     async with Bus(url, name=name) as bus:
-        serving = asyncio.create_task(
-            serve_status(bus, "tester", status, version="0.1.0", description="a test", metadata={"name": name})
-        )
-        try:
+        serving = serve_status(bus, "tester", status, version="0.1.0", description="a test", metadata={"name": name})
+        async with running(serving):
             yield bus
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
 
 
 async def names(bus: Bus) -> list[str]:

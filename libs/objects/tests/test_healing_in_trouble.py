@@ -24,6 +24,7 @@ from liteio_testkit.faulty_drive import FaultyDrive
 from liteio_testkit.intercepted_drive import InterceptedDrive
 from liteio_testkit.memory_locks import MemoryLocks
 from liteio_testkit.polling import until
+from liteio_testkit.running import running
 from liteio_testkit.store_bench import StoreBench
 
 
@@ -32,16 +33,6 @@ def with_faults(bench: StoreBench) -> tuple[DriveSet, list[FaultyDrive], Healer]
     [drive_set] = bench.store.engine.store_map.sets
     faulty = [FaultyDrive(drive, bench.clock) for drive in bench.drives]
     return DriveSet(tuple(faulty), drive_set.code, drive_set.set_index), faulty, bench.store.healer
-
-
-@asynccontextmanager
-async def running(upkeep: Upkeep) -> AsyncIterator["asyncio.Task[None]"]:
-    work = asyncio.ensure_future(upkeep.run())
-    try:
-        yield work
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
 
 
 async def filled_bench() -> StoreBench:
@@ -126,13 +117,10 @@ async def test_the_repair_of_one_key_does_not_end_all_repairs(monkeypatch: pytes
     queue, healer = RepairQueue(bench.clock), FailingHealer()
     for key in (b"a", b"b"):
         queue.add(drive_set, KeyName(Space.OBJECT, BucketId("0" * 32), key))
-    running = asyncio.ensure_future(queue.run(healer))  # type: ignore[arg-type]  # all of a Healer that it uses
-    try:
+    async with running(queue.run(healer)) as work:  # type: ignore[arg-type]  # all of a Healer that it uses
         await until(lambda: len(healer.healed) == 2)
-        assert not running.done()
+        assert not work.done()
         assert len(queue) == 1  # the first is tried again later
-    finally:
-        running.cancel()
 
 
 async def test_trouble_with_one_register_does_not_keep_others_unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +154,7 @@ async def test_upkeep_goes_on_when_one_of_its_loops_fails(monkeypatch: pytest.Mo
         raise ValueError("a bug")
 
     monkeypatch.setattr(Upkeep, "collect_set", collect_set)
-    async with running(Upkeep(bench.store, UpkeepTimes(collect_every=0.01))) as work:
+    async with running(Upkeep(bench.store, UpkeepTimes(collect_every=0.01)).run()) as work:
         await until(lambda: len(rounds) >= 3)
         assert not work.done()
 
@@ -222,7 +210,7 @@ async def test_a_set_is_watched_while_one_of_its_drives_is_rebuilt_and_a_failed_
     monkeypatch.setattr(Healer, "rebuild_drive", rebuild_drive)
     monkeypatch.setattr(Healer, "scan", scan)
     bench.drives[1].empty()
-    async with running(Upkeep(bench.store, UpkeepTimes(rebuild_every=0.01, rescan_seconds=0.05))):
+    async with running(Upkeep(bench.store, UpkeepTimes(rebuild_every=0.01, rescan_seconds=0.05)).run()):
         await asyncio.wait_for(rebuilding.wait(), 5)
         await until(lambda: len(scans) == 2)  # of the loop, and because drives are seen for the first time
         await until(lambda: len(scans) == 3)  # the one that failed, again
@@ -246,7 +234,7 @@ async def test_a_drive_that_was_away_while_another_had_the_duty_is_scanned_for(m
     locks = bench.store.engine.locks
     assert isinstance(locks, MemoryLocks)
     upkeep = Upkeep(bench.store, UpkeepTimes(rebuild_every=0.01))
-    async with running(upkeep):
+    async with running(upkeep.run()):
         await until(lambda: "rebuild 0" in upkeep.duties.held)
         bucket = await bench.store.bucket("photos", deadline=bench.deadline)
         name = KeyName(Space.OBJECT, bucket.bucket_id, b"late")

@@ -106,9 +106,9 @@ class PoolPlan:
         if len(self.hosts) == 1:
             return self.origins
         own = {name.lower() for name in own_names()}
-        named = tuple(origin for origin in self.origins if own & _names_of(origin))
-        if len(set(map(_host_of, named))) == 1:
-            return named
+        named = [nodes for nodes in self.hosts if _host_of(nodes[0]) in own]
+        if len(named) == 1:
+            return named[0]
         raise LayoutRefused(
             "which of the nodes this is does not show",
             ", ".join(sorted(own)),
